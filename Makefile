@@ -1,0 +1,36 @@
+# `make bench` judges the example kernel; `make test` runs the tests. Each sets itself up.
+PYTHON ?= python3
+IMPL ?= cpu_tiled
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CONSTRAINTS := $(if $(wildcard /proc/driver/nvidia/version),,-c constraints-cpu.txt)
+
+.PHONY: bench test lint schema clean
+
+bench: .venv/.installed
+	$(BIN)/kernel-gate run --impl $(IMPL) --advisory --out artifacts
+
+test: .venv/.installed-test
+	$(BIN)/python -m pytest -n auto
+
+lint: .venv/.installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+schema: .venv/.installed
+	$(BIN)/python -m scripts.schema > docs/schema/run-1.json
+
+clean:
+	rm -rf .venv artifacts build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml constraints-cpu.txt | .venv/bin/python
+	$(PIP_INSTALL) $(CONSTRAINTS) -e .
+	touch $@
+
+.venv/.installed-%: .venv/.installed
+	$(PIP_INSTALL) $(CONSTRAINTS) -e '.[$*]'
+	touch $@
