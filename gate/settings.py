@@ -1,0 +1,191 @@
+"""The numbers that people may set: gate.toml, `--set section.name=value`, and the defaults of both."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from gate.errors import BadInputError
+from gate.records import Dtype, Policy, Record, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSettings(Record):
+    """How a trial is taken."""
+
+    baseline: str = "best"
+    looks: tuple[int, ...] = (5, 10, 20)
+    """The numbers of replicates at which a trial may stop; the last is its budget."""
+    rounds: int = 30
+    warmup_rounds: int = 5
+    selection_replicates: int = 2
+    """Replicates of the trial that picks the fastest SDPA backend."""
+
+    def __post_init__(self) -> None:
+        if not self.looks or list(self.looks) != sorted(set(self.looks)) or self.looks[0] < 1:
+            raise ValueError(f"looks are increasing numbers of replicates, not {list(self.looks)}")
+        if min(self.rounds, self.selection_replicates) < 1 or self.warmup_rounds < 0:
+            raise ValueError("rounds and selection_replicates are at least 1, and warmup_rounds at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings(Record):
+    """What a candidate's process may use before it is ended."""
+
+    build_s: float = 300.0
+    check_s: float = 120.0
+    replicate_s: float = 60.0
+    memory_mb: int = 8192
+    """Resident memory over what the process began with, in 2**20 bytes."""
+    file_mb: int = 1024
+    """The largest file it may write, in 2**20 bytes."""
+
+    def __post_init__(self) -> None:
+        if not min(self.build_s, self.check_s, self.replicate_s, self.memory_mb, self.file_mb) > 0:
+            raise ValueError("every limit is more than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance(Record):
+    """|out - ref| <= atol + rtol * |ref|, at every element."""
+
+    atol: float
+    rtol: float
+
+
+@dataclass(frozen=True, slots=True)
+class FuzzMatrix(Record):
+    """The workloads of `fuzz`: the product of these."""
+
+    batch: tuple[int, ...]
+    heads: tuple[int, ...]
+    seq_len: tuple[int, ...]
+    head_dim: tuple[int, ...] = (64,)
+    causal: tuple[bool, ...] = (False,)
+
+    def __post_init__(self) -> None:
+        for sizes in (self.batch, self.heads, self.seq_len, self.head_dim):
+            if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
+                raise ValueError(f"a matrix has sizes of at least 1, each once, not {list(sizes)}")
+        if not self.causal:
+            raise ValueError("a matrix has causal = [false], [true] or both")
+
+    def workloads(self, dtype: Dtype) -> tuple[Workload, ...]:
+        """All combinations, the slowest-varying factor first."""
+        sizes = itertools.product(self.batch, self.heads, self.seq_len, self.head_dim, self.causal)
+        return tuple(Workload(b, h, s, d, dtype, causal) for b, h, s, d, causal in sizes)
+
+
+def _tolerances() -> dict[str, Tolerance]:
+    # float16: SPEC.md. bfloat16 has 3 mantissa bits fewer. float32: SDPA's own error at S=1024 is below 2e-6.
+    return {
+        "float16": Tolerance(atol=2e-3, rtol=1e-3),
+        "bfloat16": Tolerance(atol=1.6e-2, rtol=8e-3),
+        "float32": Tolerance(atol=1e-5, rtol=1e-5),
+    }
+
+
+def _workloads() -> dict[str, tuple[str, ...]]:
+    long_batches = tuple(f"32,8,{seq_len},64,float16" for seq_len in (128, 256, 512, 1024))
+    return {"cpu": ("1,8,512,64,float32",), "cuda": ("1,8,512,64,float16", *long_batches)}
+
+
+def _matrices() -> dict[str, FuzzMatrix]:
+    return {
+        "small": FuzzMatrix(
+            batch=(1, 3), heads=(1, 4), seq_len=(1, 17, 113, 203, 448), head_dim=(32, 64), causal=(False, True)
+        ),
+        "full": FuzzMatrix(batch=(16, 32, 48), heads=(4, 8, 16), seq_len=(448, 512, 640)),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(Record):
+    """All of gate.toml."""
+
+    gates: Policy = field(default_factory=Policy)
+    measure: MeasureSettings = field(default_factory=MeasureSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    tolerance: Mapping[str, Tolerance] = field(default_factory=_tolerances)
+    workloads: Mapping[str, tuple[str, ...]] = field(default_factory=_workloads)
+    """Per device, the workloads that are required: `B,H,S,D,dtype`."""
+    fuzz: Mapping[str, FuzzMatrix] = field(default_factory=_matrices)
+
+    def __post_init__(self) -> None:
+        """What gate.toml leaves out keeps its default: a table there replaces no other row than its own."""
+        for name, default in (("tolerance", _tolerances()), ("workloads", _workloads()), ("fuzz", _matrices())):
+            object.__setattr__(self, name, {**default, **getattr(self, name)})
+        for device, texts in self.workloads.items():
+            if not texts:
+                raise ValueError(f"{device} requires no workload; name one at least")
+
+    def required(self, device: str) -> tuple[Workload, ...]:
+        """The workloads that a candidate must win on this device, each once."""
+        return tuple(dict.fromkeys(parse_workload(text) for text in self.workloads[device]))
+
+
+def parse_workload(text: str, dtype: str = "float16") -> Workload:
+    """`B,H,S,D` with an optional fifth part, the dtype. Raises BadInputError."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) not in (4, 5):
+        raise BadInputError(f"shape '{text}' has {len(parts)} parts; write B,H,S,D, for example 1,8,512,64")
+    try:
+        batch, heads, seq_len, head_dim = map(int, parts[:4])
+        chosen = cast("Dtype", parts[4] if parts[4:] else dtype)  # Workload refuses any other
+        return Workload(batch, heads, seq_len, head_dim, chosen)
+    except ValueError as error:
+        raise BadInputError(f"shape '{text}': {error}; write B,H,S,D, for example 1,8,512,64") from error
+
+
+def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
+    """gate.toml at `path` (or in this folder, if there), with `section.name=value` overrides on top.
+
+    Raises BadInputError for what cannot be read, or names nothing that can be set.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    table = _read(path)
+    for override in overrides:
+        _apply(table, override)
+    try:
+        return TypeAdapter(Settings).validate_python(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        said = first["msg"].removeprefix("Value error, ")
+        raise BadInputError(f"{path or 'gate.toml'}: {where or 'settings'}: {said}") from error
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    chosen = path or Path("gate.toml")
+    if path is None and not chosen.exists():
+        return {}
+    try:
+        return tomllib.loads(chosen.read_text())
+    except OSError as error:
+        raise BadInputError(f"cannot read {chosen}: {error.strerror}; name a policy file that exists") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{chosen} is not TOML: {error}; mend that line") from error
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    *sections, key = name.split(".")
+    if not (equals and sections):
+        raise BadInputError(f"'{override}' is not section.name=value; write for example gates.alpha=0.01")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise BadInputError(f"'{override}': {section} is a number, not a section; gate.toml has all names")
+    table[key] = _value(text)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word, as in measure.baseline=flash
