@@ -1,0 +1,323 @@
+"""Replays decision rules over recorded trials: how often each cries wolf, and how small a difference it finds.
+
+A file is read in the layout of baselines/nvidia-h200/calibration/README.md. From every key's replicates, draws of n
+are taken without replacement; an arm `X_again` is the same code as `X`, so that every difference found between the
+two is a false alarm, and the same pair with one side scaled is a difference whose truth is known.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from gate.errors import BadInputError
+from gate.records import SCHEMA_VERSION, Record
+from gate.stats.interval import Array, t_interval
+from gate.stats.rules import RULES, Decision, Rule, outside
+from gate.stats.sequential import spending
+
+SCALES = (-0.10, -0.03, -0.01, 0.01, 0.03, 0.10)
+AGAIN = "_again"
+EMPTY = "empty"
+RESAMPLES = 2_000
+
+Intervals = tuple[Array, Array, Array]
+"""Low and high end per draw, of the log-ratio, and the replicates used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Record):
+    """How to replay."""
+
+    draws: int = 1_000
+    replicates: int = 10
+    looks: tuple[int, ...] = (5, 10, 20)
+    alpha: float = 0.05
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if self.draws < 1 or self.replicates < 2 or not 0 < self.alpha < 1:
+            raise ValueError("draws are at least 1, replicates at least 2, and alpha lies between 0 and 1")
+        spending(self.alpha, self.looks)
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Record):
+    """One rule on one workload and mode. Rates are in [0, 1]; `width` is the interval's, as a ratio less 1."""
+
+    key: str
+    rule: str
+    source: str
+    draws: int
+    replicates: float
+    false_alarm: float
+    false_alarm_swapped: float | None = None
+    """With the two equal arms exchanged at random in each replicate, which makes their equality exact."""
+    coverage: float | None = None
+    width: float | None = None
+    power: Mapping[str, float] | None = None
+    """Per true difference (`+1%`, or a recorded arm), how often it is found, in the right direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Record):
+    """A whole calibration."""
+
+    rows: tuple[Row, ...]
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A file's content: per key, times in ms as (replicates, rounds, arms), or (blocks, samples) without arms."""
+
+    arms: tuple[str, ...]
+    times: Mapping[str, Array]
+
+    def pair(self) -> tuple[int, int]:
+        """The indices of an arm and of its control. Raises BadInputError where there is none."""
+        for index, name in enumerate(self.arms):
+            if name + AGAIN in self.arms:
+                return index, self.arms.index(name + AGAIN)
+        raise BadInputError(f"no arm has a control named X{AGAIN} among {', '.join(self.arms)}; record one")
+
+
+def load_recorded(path: Path) -> Recorded:
+    """Raises BadInputError for what is not of the layout, and for times that are not positive and finite."""
+    try:
+        with np.load(path) as archive:
+            content = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise BadInputError(f"cannot read {path}: {error}; name an .npz of recorded trials") from error
+    arms = tuple(str(name) for name in content.pop("arms", ()))
+    times = {name: _checked(path, name, each, arms) for name, each in content.items()}
+    if not times:
+        raise BadInputError(f"{path} holds no trials; record some")
+    return Recorded(arms, times)
+
+
+def _checked(path: Path, name: str, times: np.ndarray, arms: Sequence[str]) -> Array:
+    fits = times.ndim == 2 or (times.ndim == 3 and times.shape[2] == len(arms))
+    if not fits or times.dtype.kind != "f" or min(times.shape) < 1:
+        layout = "(replicates, rounds, arms) or (blocks, samples)"
+        raise BadInputError(f"{path}: {name} has shape {times.shape} of {times.dtype}, not {layout}; record it again")
+    if not (np.isfinite(times).all() and (times > 0).all()):
+        raise BadInputError(f"{path}: {name} has times that are not positive and finite; record it again")
+    return times.astype(np.float64)
+
+
+def calibrate(recorded: Recorded, plan: Plan, progress: Callable[[str, int, int], None]) -> Iterator[Row]:
+    """Every rule on every key, ours first. Raises BadInputError where the plan draws more replicates than exist."""
+    for number, (key, times) in enumerate(recorded.times.items()):
+        progress("calibrate", number, len(recorded.times))
+        if times.ndim == 2:
+            yield from _blocks(key, times)
+        else:
+            yield from _replicates(key, times, recorded, plan)
+
+
+def pooled(rows: Sequence[Row]) -> list[Row]:
+    """The same rules over all keys: rates averaged, and the false alarms of the worst key beside them."""
+    names = list(dict.fromkeys(row.rule for row in rows))
+    return [_pool(name, [row for row in rows if row.rule == name]) for name in names]
+
+
+def _pool(name: str, rows: Sequence[Row]) -> Row:
+    scales = [row.power or {} for row in rows]
+    shared = [scale for scale in scales[0] if all(scale in each for each in scales)]
+    return replace(
+        rows[0],
+        key="all",
+        rule=name,
+        draws=sum(row.draws for row in rows),
+        replicates=_mean([row.replicates for row in rows]) or 0.0,
+        false_alarm=_mean([row.false_alarm for row in rows]) or 0.0,
+        false_alarm_swapped=_mean([row.false_alarm_swapped for row in rows]),
+        coverage=_mean([row.coverage for row in rows]),
+        width=_mean([row.width for row in rows]),
+        power={scale: float(np.mean([each[scale] for each in scales])) for scale in shared},
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if present else None
+
+
+def _replicates(key: str, times: Array, recorded: Recorded, plan: Plan) -> Iterator[Row]:
+    most = max(plan.replicates, plan.looks[-1])
+    if len(times) < most:
+        raise BadInputError(
+            f"{key} has {len(times)} replicates, and the plan draws {most}; record more or draw fewer"
+        )
+    draws = _draws(len(times), most, plan)
+    first, again = recorded.pair()
+    for name, source, intervals in _interval_rules(plan):
+        yield _interval_row(key, name, source, intervals, _Cell(times, recorded.arms, first, again, draws, plan))
+    for rule in RULES:
+        yield _sample_row(key, rule, _Cell(times, recorded.arms, first, again, draws, plan))
+
+
+def _draws(population: int, size: int, plan: Plan) -> np.ndarray:
+    generator = np.random.default_rng(plan.seed)
+    return np.argsort(generator.random((plan.draws, population)), axis=-1)[:, :size]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One key's trials, and which of them each draw takes."""
+
+    times: Array
+    arms: tuple[str, ...]
+    first: int
+    again: int
+    draws: np.ndarray
+    plan: Plan
+
+    def logs(self, arm: int) -> Array:
+        """One log-ratio to the first arm for each replicate."""
+        ratios = np.log(self.times[:, :, arm]) - np.log(self.times[:, :, self.first])
+        return np.asarray(np.median(ratios, axis=1))
+
+    def drawn(self, arm: int) -> Array:
+        """(draws, replicates) of the log-ratio of an arm."""
+        return np.asarray(self.logs(arm)[self.draws])
+
+    def swapped(self) -> Array:
+        """The control's log-ratios, with the two equal arms exchanged at random."""
+        sign = np.random.default_rng(self.plan.seed + 1).choice([-1.0, 1.0], self.draws.shape)
+        return np.asarray(self.drawn(self.again) * sign)
+
+    def samples(self, arm: int) -> Array:
+        """(draws, samples): the fixed number of replicates, pooled."""
+        taken = self.times[self.draws[:, : self.plan.replicates], :, arm]
+        return taken.reshape(len(self.draws), -1)
+
+    def differences(self) -> list[int]:
+        """Arms that are something else than the first."""
+        return [i for i, name in enumerate(self.arms) if i not in (self.first, self.again) and name != EMPTY]
+
+
+def _interval_rules(plan: Plan) -> list[tuple[str, str, Callable[[Array], Intervals]]]:
+    count, looks = plan.replicates, plan.looks
+
+    def fixed(method: Callable[[Array, float], tuple[Array, Array]]) -> Callable[[Array], Intervals]:
+        def intervals(logs: Array) -> Intervals:
+            low, high = method(logs[:, :count], plan.alpha)
+            return low, high, np.full(len(logs), float(count))
+
+        return intervals
+
+    stops = ", ".join(map(str, looks))
+    return [
+        (f"Kernel Gate, {count} replicates", "t on replicates' median log-ratios", fixed(_t)),
+        (f"Kernel Gate, stopping at {stops}", "the same, alpha spent over looks", lambda logs: _stopped(logs, plan)),
+        ("bootstrap of replicates", "percentile cluster bootstrap of the mean", fixed(_percentile)),
+        ("bootstrap-t of replicates", "studentised, symmetric, of the mean", fixed(_studentised)),
+    ]
+
+
+def _interval_row(key: str, name: str, source: str, intervals: Callable[[Array], Intervals], cell: _Cell) -> Row:
+    logs = cell.drawn(cell.again)
+    low, high, used = intervals(logs)
+    power = {_label(scale): _found(intervals(logs + np.log1p(scale)), scale) for scale in SCALES}
+    covered = [_covers((low, high), 0.0)]
+    for arm in cell.differences():
+        ends, truth = intervals(cell.drawn(arm)), float(cell.logs(arm).mean())
+        power[cell.arms[arm]] = _found(ends, truth)
+        covered.append(_covers(ends[:2], truth))
+    swapped = intervals(cell.swapped())
+    return Row(
+        key, name, source, len(logs), float(used.mean()),
+        false_alarm=float((outside(low, high) != 0).mean()),
+        false_alarm_swapped=float((outside(*swapped[:2]) != 0).mean()),
+        coverage=float(np.mean(covered)),
+        width=float(np.median(np.expm1(high - low))),
+        power=power,
+    )  # fmt: skip
+
+
+def _sample_row(key: str, rule: Rule, cell: _Cell) -> Row:
+    baseline, candidate = cell.samples(cell.first), cell.samples(cell.again)
+    power = _sample_power(rule, baseline, candidate)
+    for arm in cell.differences():
+        decision = rule.decide(baseline, cell.samples(arm))
+        power[cell.arms[arm]] = float((decision == np.sign(cell.logs(arm).mean())).mean())
+    alarms = rule.decide(baseline, candidate) != 0
+    return Row(key, rule.name, rule.source, len(baseline), cell.plan.replicates, float(alarms.mean()), power=power)
+
+
+def _blocks(key: str, times: Array) -> Iterator[Row]:
+    """All pairs of blocks of one process, the same kernel in each. Blocks are no replicates: ours stays undecided."""
+    first, second = np.triu_indices(len(times), 1)
+    source = "one process holds no replicates: undecided"
+    nothing = {_label(scale): 0.0 for scale in SCALES}
+    yield Row(key, "Kernel Gate", source, len(first), 1, 0.0, power=nothing)
+    for rule in RULES:
+        baseline, candidate = times[first], times[second]
+        alarms = float((rule.decide(baseline, candidate) != 0).mean())
+        yield Row(key, rule.name, rule.source, len(first), 1, alarms, power=_sample_power(rule, baseline, candidate))
+
+
+def _sample_power(rule: Rule, baseline: Array, candidate: Array) -> dict[str, float]:
+    return {
+        _label(scale): float((rule.decide(baseline, candidate * (1 + scale)) == np.sign(scale)).mean())
+        for scale in SCALES
+    }
+
+
+def _label(scale: float) -> str:
+    return f"{scale:+.0%}"
+
+
+def _found(intervals: Intervals, truth: float) -> float:
+    low, high, _ = intervals
+    decision: Decision = outside(low, high)
+    return float((decision == np.sign(truth)).mean())
+
+
+def _covers(ends: Sequence[Array], truth: float) -> float:
+    low, high = ends
+    return float(((low <= truth) & (truth <= high)).mean())
+
+
+def _t(logs: Array, alpha: float) -> tuple[Array, Array]:
+    mean, half = t_interval(logs, alpha)
+    return mean - half, mean + half
+
+
+def _stopped(logs: Array, plan: Plan) -> Intervals:
+    """Each draw's interval at the first look that excludes no difference, or at the last."""
+    low, high, used = (np.zeros(len(logs)) for _ in range(3))
+    open_ = np.ones(len(logs), dtype=bool)
+    for look, alpha in zip(plan.looks, spending(plan.alpha, plan.looks), strict=True):
+        ends = _t(logs[:, :look], alpha)
+        low[open_], high[open_], used[open_] = ends[0][open_], ends[1][open_], look
+        open_ &= outside(*ends) == 0
+    return low, high, used
+
+
+def _percentile(logs: Array, alpha: float) -> tuple[Array, Array]:
+    low, high = np.quantile(logs @ _counts(logs.shape[-1]), [alpha / 2, 1 - alpha / 2], axis=-1)
+    return low, high
+
+
+def _studentised(logs: Array, alpha: float) -> tuple[Array, Array]:
+    count, weights = logs.shape[-1], _counts(logs.shape[-1])
+    mean, error = logs.mean(axis=-1), logs.std(axis=-1) / np.sqrt(count)
+    means = logs @ weights
+    errors = np.sqrt(np.maximum(logs**2 @ weights - means**2, 1e-300) / count)
+    half = np.quantile(np.abs(means - mean[:, None]) / errors, 1 - alpha, axis=-1) * error
+    return mean - half, mean + half
+
+
+@cache
+def _counts(count: int) -> Array:
+    """(replicates, resamples): the share of each replicate in each bootstrap resample."""
+    drawn = np.random.default_rng(42).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    return np.ascontiguousarray(drawn.T / count)

@@ -1,0 +1,1 @@
+"""Statistics of repeated timings: arrays in, small frozen records out. No torch, no GPU, no files."""

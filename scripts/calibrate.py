@@ -1,0 +1,47 @@
+"""The decision rules over recorded trials: what their verdicts are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from scripts import cli, options
+
+
+@click.command("calibrate")
+@click.option(
+    "--data", "recording", type=click.Path(path_type=Path), required=True, help="An .npz of recorded trials."
+)
+@click.option("--draws", type=int, default=1_000, help="Trials drawn per workload and mode.")
+@click.option("--replicates", type=int, default=10, help="Replicates per trial, where the number is fixed.")
+@click.option("--alpha", type=float, default=0.05, help="One minus the confidence.")
+@click.option("--seed", type=int, default=42, help="Of the draws.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@options.out_file
+def command(
+    recording: Path, draws: int, replicates: int, alpha: float, seed: int, as_json: bool, out: Path | None
+) -> int:
+    """Print every rule's false alarms, coverage, power, interval width and replicates used, ours first."""
+    from gate.calibration import Plan, Rows, calibrate, load_recorded
+    from gate.errors import BadInputError
+    from gate.files import to_json, write_record
+    from gate.tables import calibration_table
+
+    try:
+        plan = Plan(draws, replicates, alpha=alpha, seed=seed)
+    except ValueError as error:
+        raise BadInputError(f"{error}; mend that option") from error
+    recorded = load_recorded(recording)
+    try:
+        rows = Rows(tuple(calibrate(recorded, plan, options.show_progress)))
+    finally:
+        options.clear_progress()
+    if out is not None:
+        write_record(out, rows, indent=2)
+    click.echo(to_json(rows, indent=2) if as_json else calibration_table(rows.rows))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(command)
