@@ -1,0 +1,130 @@
+"""Trial to Comparison: how much time the candidate takes over the baseline, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from gate.errors import BadInputError
+from gate.records import (
+    BASELINE,
+    BASELINE_AGAIN,
+    CANDIDATE,
+    EMPTY,
+    Comparison,
+    Estimate,
+    Evaluation,
+    Measurement,
+    Policy,
+    Status,
+    Trial,
+)
+from gate.stats.flags import flags
+from gate.stats.interval import log_ratios, paired_ratio, smallest_difference, unpaired_ratio
+from gate.stats.sequential import alpha_at
+
+NOISY_CV = 0.12
+UNPAIRED = (
+    "candidate and baseline were not interleaved: weaker evidence, with a wider interval, than one trial of both"
+)
+
+
+def compare(evaluation: Evaluation, policy: Policy) -> Comparison | None:
+    """The candidate's comparison on one workload, or None where there is nothing to compare."""
+    trial, sdpa = evaluation.trial, evaluation.sdpa
+    if trial is None or trial.status is not Status.OK:
+        return None
+    if trial.has(CANDIDATE, BASELINE):
+        return _paired(evaluation, trial, policy)
+    if trial.has(CANDIDATE) and sdpa is not None and sdpa.status is Status.OK:
+        return _unpaired(evaluation, trial, sdpa, policy)
+    return None
+
+
+def join(measurement: Measurement, sdpa: Measurement) -> Measurement:
+    """A candidate's measurement with SDPA's trials beside it, workload by workload.
+
+    Raises BadInputError where the two were not measured on the same kind of device.
+    """
+    same_device(measurement, sdpa)
+    trials = {each.workload: each.sdpa for each in sdpa.evaluations}
+    joined = tuple(replace(each, sdpa=trials.get(each.workload) or each.sdpa) for each in measurement.evaluations)
+    return replace(measurement, evaluations=joined)
+
+
+def same_device(one: Measurement, other: Measurement) -> None:
+    """Raises BadInputError where two measurements come from different models of device."""
+    ours, theirs = one.environment.device_name, other.environment.device_name
+    if ours != theirs:
+        raise BadInputError(f"measured on {ours} and on {theirs}: not comparable; measure both on one machine")
+
+
+def fastest(sdpa: Trial) -> str:
+    """The backend's arm with the smallest median."""
+    return min((arm for arm in sdpa.median_ms if arm != EMPTY), key=lambda arm: sdpa.median_ms[arm])
+
+
+def percentile_ms(trial: Trial, arm: str, percent: float) -> float:
+    """A percentile of all samples of an arm, in ms."""
+    return float(np.percentile(np.asarray(trial.samples(arm)), percent))
+
+
+def coefficient_of_variation(trial: Trial, arm: str) -> float:
+    """Standard deviation over mean of all samples of an arm."""
+    times = np.asarray(trial.samples(arm)).ravel()
+    return float(times.std() / times.mean()) if times.mean() > 0 else 0.0
+
+
+def _paired(evaluation: Evaluation, trial: Trial, policy: Policy) -> Comparison:
+    baseline, candidate = trial.samples(BASELINE), trial.samples(CANDIDATE)
+    alpha = alpha_at(policy.alpha, trial.looks, len(trial.replicates))
+    control = None
+    if trial.has(BASELINE_AGAIN):
+        again = trial.samples(BASELINE_AGAIN)
+        control = paired_ratio(again, baseline, policy.control_alpha, policy.min_replicates)
+    ratio = paired_ratio(candidate, baseline, alpha, policy.min_replicates)
+    odd = flags(log_ratios(candidate, baseline), np.log(np.divide(candidate, baseline)))
+    return _comparison(
+        evaluation, trial, (trial, BASELINE), ratio, control, (*_noise(trial, BASELINE, CANDIDATE), *odd)
+    )
+
+
+def _unpaired(evaluation: Evaluation, trial: Trial, sdpa: Trial, policy: Policy) -> Comparison:
+    arm = fastest(sdpa)
+    ratio = unpaired_ratio(
+        trial.samples(CANDIDATE), sdpa.samples(arm), policy.alpha, policy.session_sd, policy.min_replicates
+    )
+    warnings = (UNPAIRED, *_noise(trial, CANDIDATE), *_noise(sdpa, arm))
+    return _comparison(evaluation, trial, (sdpa, arm), ratio, None, warnings)
+
+
+def _comparison(
+    evaluation: Evaluation,
+    trial: Trial,
+    baseline: tuple[Trial, str],
+    ratio: Estimate,
+    control: Estimate | None,
+    warnings: tuple[str, ...],
+) -> Comparison:
+    beside, arm = baseline
+    return Comparison(
+        workload=evaluation.workload,
+        baseline=beside.implementation(arm),
+        candidate=trial.implementation(CANDIDATE),
+        paired=beside is trial,
+        baseline_ms=beside.median_ms[arm],
+        candidate_ms=trial.median_ms[CANDIDATE],
+        ratio=ratio,
+        control=control,
+        floor_ms=trial.median_ms.get(EMPTY),
+        smallest_difference=smallest_difference(ratio),
+        warnings=warnings,
+    )
+
+
+def _noise(trial: Trial, *arms: str) -> tuple[str, ...]:
+    spreads = {trial.implementation(arm): coefficient_of_variation(trial, arm) for arm in arms}
+    return tuple(
+        f"noisy: {name} varies by {spread:.0%} (CV)" for name, spread in spreads.items() if spread > NOISY_CV
+    )

@@ -1,0 +1,270 @@
+"""Measurement and Policy to Verdict: pure, so that it can be repeated anywhere from the raw samples.
+
+The gates of a workload, in order: correct; control (the baseline against itself); baseline (no other SDPA backend
+is faster); faster (the point); interval (the whole of it). A gate whose forerunner did not pass is not reached.
+Over workloads, all must pass: an intersection of tests needs no correction of alpha.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from gate.compare import compare, fastest
+from gate.records import (
+    Build,
+    Comparison,
+    Correctness,
+    Estimate,
+    Evaluation,
+    Gate,
+    Measurement,
+    Outcome,
+    Policy,
+    Run,
+    Status,
+    Trial,
+    Verdict,
+    Workload,
+)
+from gate.stats.families import holm
+from gate.stats.interval import paired_ratio
+
+OUTCOMES = {
+    Status.OK: Outcome.PASS,
+    Status.INCORRECT: Outcome.REJECTED,
+    Status.UNSUPPORTED: Outcome.REJECTED,
+    Status.BUILD_FAILED: Outcome.FAILED,
+    Status.CRASHED: Outcome.FAILED,
+    Status.TIMED_OUT: Outcome.FAILED,
+    Status.OUT_OF_MEMORY: Outcome.FAILED,
+    Status.ENVIRONMENT: Outcome.ENVIRONMENT,
+}
+
+NEXT_STEPS = {
+    ("build", Outcome.FAILED): "Mend the build; the compiler's own words are below.",
+    ("correct", Outcome.REJECTED): "Mend the kernel; `kernel-gate fuzz` shows on which workloads it is wrong.",
+    (
+        "correct",
+        Outcome.FAILED,
+    ): "Mend the kernel; run `kernel-gate fuzz` to find the smallest workload that ends it.",
+    ("measured", Outcome.UNDECIDED): "Measure every required workload, then judge again.",
+    ("control", Outcome.UNDECIDED): "Quieten the machine (`kernel-gate doctor`), then measure again.",
+    ("baseline", Outcome.UNDECIDED): "Measure again against the fastest backend (`--baseline best`).",
+    ("faster", Outcome.REJECTED): "Make the kernel faster; the table says how far it is from the threshold.",
+    ("interval", Outcome.REJECTED): "Make the kernel faster; the table says how far it is from the threshold.",
+}
+UNDECIDED_STEP = "Measure again on a quiet machine, or with more replicates (`--set measure.looks=[10,20,40]`)."
+ENVIRONMENT_STEP = "Mend the machine (`kernel-gate doctor` says how), then run again."
+PASS_STEP = "Nothing more to do: it can be merged."
+
+
+def judge(measurement: Measurement, policy: Policy) -> Run:
+    """The verdict on a candidate's measurement, with the comparisons and gates it rests on."""
+    found = {evaluation.workload: evaluation for evaluation in measurement.evaluations}
+    comparisons = {workload: compare(evaluation, policy) for workload, evaluation in found.items()}
+    present = tuple(each for each in comparisons.values() if each is not None)
+    unfit = unfit_workloads(present, policy)
+    gates = list(_build_gates(measurement.build))
+    for workload in () if gates else measurement.workloads:
+        if workload in found:
+            gates += _workload_gates(found[workload], comparisons[workload], policy, unfit)
+        else:
+            gates.append(Gate("measured", workload, Outcome.UNDECIDED, "asked for, and not in the evidence"))
+    return Run(measurement, policy, present, _verdict(measurement.impl or "nothing", gates, present))
+
+
+def is_clear(comparison: Comparison | None, policy: Policy) -> bool:
+    """Whether a trial may stop early: the whole interval lies on one side of the threshold.
+
+    To stop as soon as the gates would pass is another thing: a candidate at the threshold would get three tries.
+    """
+    if comparison is None or comparison.ratio.low is None or comparison.ratio.high is None:
+        return False
+    return comparison.ratio.high < policy.speedup or comparison.ratio.low >= policy.speedup
+
+
+def unfit_workloads(comparisons: Sequence[Comparison], policy: Policy) -> tuple[Workload, ...]:
+    """Where the baseline differs from itself: beyond chance (Holm over workloads), and by enough to matter."""
+    controls = [(each.workload, each.control) for each in comparisons if each.control and each.control.p_value]
+    alarms = holm([control.p_value or 1.0 for _, control in controls], policy.control_alpha)
+    return tuple(
+        workload
+        for (workload, control), alarm in zip(controls, alarms, strict=True)
+        if alarm and abs(control.point - 1) > policy.control_margin
+    )
+
+
+def conduct(measurement: Measurement) -> Outcome:
+    """How the measuring itself went, speed aside: the worst status of any stage."""
+    stages: list[Build | Correctness | Trial | None] = [measurement.build]
+    stages += [stage for each in measurement.evaluations for stage in (each.correctness, each.sdpa, each.trial)]
+    seen = [OUTCOMES[stage.status] for stage in stages if stage is not None]
+    return min(seen, key=list(Outcome).index, default=Outcome.UNDECIDED)
+
+
+def _build_gates(build: Build | None) -> Iterator[Gate]:
+    if build is None:
+        yield Gate("measured", None, Outcome.UNDECIDED, "the evidence holds no candidate")
+    elif build.status is not Status.OK:
+        yield Gate("build", None, OUTCOMES[build.status], build.message)
+
+
+def _workload_gates(
+    evaluation: Evaluation, comparison: Comparison | None, policy: Policy, unfit: Collection[Workload]
+) -> list[Gate]:
+    """The gates up to the first that did not pass; the two on speed are both shown."""
+    gates: list[Gate] = []
+    stages = (
+        _correct(evaluation),
+        _timed(evaluation, comparison),
+        _control(comparison, policy, unfit),
+        _baseline(evaluation, comparison, policy),
+    )
+    for gate in stages:
+        if gate is not None:
+            gates.append(gate)
+            if gate.outcome is not Outcome.PASS:
+                return gates
+    if comparison is not None:
+        gates += [_faster(comparison, policy), _interval(comparison, policy)]
+    return gates
+
+
+def _correct(evaluation: Evaluation) -> Gate:
+    seen = evaluation.correctness
+    if seen is None:
+        return Gate("correct", evaluation.workload, Outcome.UNDECIDED, "not checked")
+    return Gate("correct", evaluation.workload, OUTCOMES[seen.status], seen.message or _errors(seen))
+
+
+def _errors(seen: Correctness) -> str:
+    return f"max error {seen.max_abs_err:.1e} (SDPA's own: {seen.sdpa_max_abs_err:.1e}), {len(seen.checks)} checks"
+
+
+def _timed(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None:
+    """What went wrong while timing; nothing to add where nothing did."""
+    trial = evaluation.trial
+    if trial is None and evaluation.sdpa is not None and evaluation.sdpa.status is not Status.OK:
+        return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, f"SDPA itself: {evaluation.sdpa.message}")
+    if trial is None:
+        return Gate("measured", evaluation.workload, Outcome.UNDECIDED, "checked, and not timed")
+    if trial.status is Status.OK:
+        if comparison is not None:
+            return None
+        evidence = "the evidence holds no candidate beside a baseline"
+        return Gate("measured", evaluation.workload, Outcome.UNDECIDED, evidence)
+    name = "correct" if OUTCOMES[trial.status] in (Outcome.REJECTED, Outcome.FAILED) else "measured"
+    return Gate(name, evaluation.workload, OUTCOMES[trial.status], f"while timed: {trial.message}")
+
+
+def _control(comparison: Comparison | None, policy: Policy, unfit: Collection[Workload]) -> Gate | None:
+    """One workload whose control fires makes the machine unfit to judge any."""
+    control = comparison.control if comparison else None
+    if comparison is None or control is None:
+        return None
+    if control.low is None:
+        return Gate("control", comparison.workload, Outcome.UNDECIDED, _no_interval(control, policy))
+    seen = f"ratio {in_words(control)} to itself"
+    if comparison.workload in unfit:
+        return Gate("control", comparison.workload, Outcome.UNDECIDED, f"the baseline differs from itself: {seen}")
+    if unfit:
+        where = ", ".join(map(str, unfit))
+        return Gate("control", comparison.workload, Outcome.UNDECIDED, f"the machine is unfit: it fired at {where}")
+    return Gate("control", comparison.workload, Outcome.PASS, f"the baseline equals itself: {seen}")
+
+
+def _baseline(evaluation: Evaluation, comparison: Comparison | None, policy: Policy) -> Gate | None:
+    """Whether another backend, seen beside the chosen one, is faster beyond doubt."""
+    sdpa = evaluation.sdpa
+    if comparison is None or not comparison.paired or sdpa is None or sdpa.status is not Status.OK:
+        return None
+    chosen = _arm_of(sdpa, comparison.baseline)
+    best = fastest(sdpa)
+    if chosen is None:
+        evidence = f"{comparison.baseline} is not among the backends that were compared"
+        return Gate("baseline", evaluation.workload, Outcome.UNDECIDED, evidence)
+    ratio = paired_ratio(sdpa.samples(best), sdpa.samples(chosen), policy.alpha)
+    if ratio.high is not None and ratio.high < 1:
+        evidence = f"{sdpa.implementation(best)} is faster than {comparison.baseline}: {in_words(ratio)}"
+        return Gate("baseline", evaluation.workload, Outcome.UNDECIDED, evidence)
+    evidence = f"no SDPA backend is faster than {comparison.baseline}"
+    return Gate("baseline", evaluation.workload, Outcome.PASS, evidence)
+
+
+def _arm_of(sdpa: Trial, implementation: str) -> str | None:
+    return next((arm.name for arm in sdpa.arms if arm.implementation == implementation), None)
+
+
+def _faster(comparison: Comparison, policy: Policy) -> Gate:
+    """The point under the threshold; with `strict`, the whole interval."""
+    ratio = comparison.ratio
+    limit = ratio.high if policy.strict and ratio.high is not None else ratio.point
+    needs = f"{'the whole interval' if policy.strict else 'the ratio'} under {policy.speedup:g}"
+    return _speed_gate("faster", comparison, policy, limit < policy.speedup, policy.speedup, needs)
+
+
+def _interval(comparison: Comparison, policy: Policy) -> Gate:
+    """The whole interval below 1: faster beyond doubt, by however little."""
+    high = comparison.ratio.high
+    return _speed_gate("interval", comparison, policy, high is not None and high < 1, 1.0, "the interval below 1")
+
+
+def _speed_gate(name: str, comparison: Comparison, policy: Policy, met: bool, bound: float, needs: str) -> Gate:
+    """Passed where met; rejected where the whole interval lies beyond the bound; undecided between the two."""
+    ratio = comparison.ratio
+    if ratio.low is None:
+        return Gate(name, comparison.workload, Outcome.UNDECIDED, _no_interval(ratio, policy))
+    beyond = Outcome.REJECTED if ratio.low >= bound else Outcome.UNDECIDED
+    sure = f"{ratio.confidence:.4g} confidence over {ratio.replicates} replicates"
+    evidence = f"{speed_in_words(comparison)}, {sure}; needs {needs}"
+    return Gate(name, comparison.workload, Outcome.PASS if met else beyond, evidence)
+
+
+def _no_interval(estimate: Estimate, policy: Policy) -> str:
+    if estimate.replicates < policy.min_replicates:
+        return f"{estimate.replicates} replicates; {policy.min_replicates} are needed for an interval"
+    return f"all {estimate.replicates} replicates say the same: not a measurement"
+
+
+def in_words(estimate: Estimate) -> str:
+    """`0.912 [0.905, 0.919]`, or the point alone."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.point:.3f}"
+    return f"{estimate.point:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def speedup_in_words(ratio: Estimate) -> str:
+    """`1.25× [1.22, 1.29]`: the inverse of the ratio and of its interval."""
+    point = f"{1 / ratio.point:.3f}×"
+    if ratio.low is None or ratio.high is None:
+        return point
+    return f"{point} [{1 / ratio.high:.3f}, {1 / ratio.low:.3f}]"
+
+
+def speed_in_words(comparison: Comparison) -> str:
+    """How the candidate's time compares, as a ratio with its interval."""
+    return f"ratio {in_words(comparison.ratio)} to {comparison.baseline}"
+
+
+def _verdict(impl: str, gates: list[Gate], comparisons: tuple[Comparison, ...]) -> Verdict:
+    outcome = min((gate.outcome for gate in gates), key=list(Outcome).index)
+    deciding = next(gate for gate in gates if gate.outcome is outcome)
+    warnings = tuple(f"{each.workload}: {warning}" for each in comparisons for warning in each.warnings)
+    return Verdict(outcome, _reason(impl, outcome, deciding, comparisons), _step(deciding), tuple(gates), warnings)
+
+
+def _reason(impl: str, outcome: Outcome, deciding: Gate, comparisons: tuple[Comparison, ...]) -> str:
+    if outcome is Outcome.PASS:
+        slowest = max(comparisons, key=lambda each: each.ratio.point)
+        gain = f"{speedup_in_words(slowest.ratio)} against {slowest.baseline}"
+        many = f" on all {len(comparisons)} workloads, where it gains least" if len(comparisons) > 1 else ""
+        return f"{impl} is correct and faster{many}: {gain}"
+    where = f" at {deciding.workload}" if deciding.workload else ""
+    return f"{impl}{where}, {deciding.name}: {deciding.evidence}"
+
+
+def _step(deciding: Gate) -> str:
+    if deciding.outcome is Outcome.PASS:
+        return PASS_STEP
+    default = ENVIRONMENT_STEP if deciding.outcome is Outcome.ENVIRONMENT else UNDECIDED_STEP
+    return NEXT_STEPS.get((deciding.name, deciding.outcome), default)

@@ -1,0 +1,155 @@
+"""A new measurement against a recorded one: regressed, maintained, improved or undecided, by the whole interval.
+
+Where both timed a candidate beside SDPA, what is compared is the ratio to SDPA, so that a new driver or a warmer day,
+which moves both, does not look like a faster kernel. Otherwise times are compared across sessions, which is weaker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from gate.compare import fastest, same_device
+from gate.judge import in_words
+from gate.records import (
+    BASELINE,
+    CANDIDATE,
+    Estimate,
+    Evaluation,
+    Measurement,
+    Policy,
+    Record,
+    Status,
+    Trial,
+    Workload,
+)
+from gate.stats.families import holm
+from gate.stats.interval import Array, log_ratios, welch_ratio
+from gate.stats.samples import cliffs_delta
+
+
+class Answer(StrEnum):
+    """Where the interval lies. The order is that of precedence over workloads."""
+
+    REGRESSED = "regressed"
+    UNDECIDED = "undecided"
+    MAINTAINED = "maintained"
+    IMPROVED = "improved"
+
+
+EXIT_CODES = {Answer.REGRESSED: 1, Answer.UNDECIDED: 2, Answer.MAINTAINED: 0, Answer.IMPROVED: 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Record):
+    """New time over recorded time on one workload; `subject` says of what."""
+
+    workload: Workload
+    answer: Answer
+    subject: str
+    ratio: Estimate | None = None
+    cliffs_delta: float | None = None
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """One logarithm a replicate, of the same thing measured twice, and what else differs between the two."""
+
+    subject: str
+    new: Array
+    recorded: Array
+    session_sd: float
+
+
+def changes(new: Measurement, recorded: Measurement, policy: Policy) -> tuple[Change, ...]:
+    """One change for each recorded workload.
+
+    Any regression blocks, so the family-wise error of regressions is held by Holm. Raises BadInputError where the two
+    were measured on different devices.
+    """
+    same_device(new, recorded)
+    found = {each.workload: each for each in new.evaluations}
+    pairs = [(old.workload, _sides(found.get(old.workload), old, policy)) for old in recorded.evaluations]
+    alarms = _alarms([sides for _, sides in pairs if isinstance(sides, _Sides)], policy)
+    return tuple(_changes(pairs, alarms, policy))
+
+
+def overall(seen: tuple[Change, ...]) -> Answer:
+    """The answer over workloads: one regression is a regression, and one doubt leaves doubt."""
+    return min((change.answer for change in seen), key=list(Answer).index, default=Answer.UNDECIDED)
+
+
+def _changes(pairs: list[tuple[Workload, _Sides | str]], alarms: Iterator[bool], policy: Policy) -> Iterator[Change]:
+    for workload, sides in pairs:
+        if isinstance(sides, str):
+            yield Change(workload, Answer.UNDECIDED, "nothing", evidence=sides)
+        else:
+            yield _change(workload, sides, next(alarms), policy)
+
+
+def _sides(new: Evaluation | None, old: Evaluation, policy: Policy) -> _Sides | str:
+    """What the two have in common, or why there is nothing."""
+    if new is None:
+        return "recorded, and not measured now"
+    if new.correctness is not None and new.correctness.status is not Status.OK:
+        return f"{new.correctness.status} now: {new.correctness.message}"
+    ours, theirs = new.trial or new.sdpa, old.trial or old.sdpa
+    if ours is None or theirs is None or not (ours.status is Status.OK and theirs.status is Status.OK):
+        return "not timed on both sides"
+    if ours.has(CANDIDATE, BASELINE) and theirs.has(CANDIDATE, BASELINE):
+        return _ratios(ours, theirs, policy)
+    return _times(ours, theirs, policy)
+
+
+def _ratios(ours: Trial, theirs: Trial, policy: Policy) -> _Sides | str:
+    backends = ours.implementation(BASELINE), theirs.implementation(BASELINE)
+    if backends[0] != backends[1]:
+        return f"timed against {backends[0]}, recorded against {backends[1]}; measure with --baseline of the record"
+    logs = [log_ratios(trial.samples(CANDIDATE), trial.samples(BASELINE)) for trial in (ours, theirs)]
+    subject = f"{ours.implementation(CANDIDATE)} relative to {backends[0]}"
+    return _Sides(subject, logs[0], logs[1], policy.ratio_session_sd)
+
+
+def _times(ours: Trial, theirs: Trial, policy: Policy) -> _Sides:
+    recorded_arm = CANDIDATE if theirs.has(CANDIDATE) else fastest(theirs)
+    arm = CANDIDATE if ours.has(CANDIDATE) else recorded_arm if ours.has(recorded_arm) else fastest(ours)
+    logs = [np.log([np.median(rounds) for rounds in t.samples(a)]) for t, a in ((ours, arm), (theirs, recorded_arm))]
+    subject = f"time of {ours.implementation(arm)} against {theirs.implementation(recorded_arm)}, across sessions"
+    return _Sides(subject, logs[0], logs[1], policy.session_sd)
+
+
+def _alarms(every: list[_Sides], policy: Policy) -> Iterator[bool]:
+    """Which regressions stand after Holm: the hypothesis is that the new time is at most 1 + margin of the old."""
+    beyond = [_estimate(sides, policy, shift=math.log1p(policy.margin)) for sides in every]
+    p_values = [
+        each.p_value if each.p_value is not None and each.point > 1 else 1.0  # on the other side: no alarm
+        for each in beyond
+    ]
+    return iter(holm(p_values, policy.alpha))
+
+
+def _estimate(sides: _Sides, policy: Policy, shift: float = 0.0) -> Estimate:
+    return welch_ratio(sides.new - shift, sides.recorded, policy.alpha, sides.session_sd, policy.min_replicates)
+
+
+def _change(workload: Workload, sides: _Sides, alarm: bool, policy: Policy) -> Change:
+    ratio, delta = _estimate(sides, policy), cliffs_delta(sides.recorded, sides.new)
+    answer = _answer(ratio, delta, alarm, policy)
+    evidence = f"{in_words(ratio)}, Cliff's delta {delta:+.2f}"
+    return Change(workload, answer, sides.subject, ratio, round(delta, 9), evidence)
+
+
+def _answer(ratio: Estimate, delta: float, alarm: bool, policy: Policy) -> Answer:
+    slowest, fastest_kept = 1 + policy.margin, 1 - policy.improvement
+    if ratio.low is None or ratio.high is None:
+        return Answer.UNDECIDED
+    if ratio.low > slowest:
+        return Answer.REGRESSED if alarm else Answer.UNDECIDED
+    if ratio.high < fastest_kept:
+        return Answer.IMPROVED if abs(delta) >= policy.cliffs_delta else Answer.UNDECIDED
+    return Answer.MAINTAINED if fastest_kept <= ratio.low and ratio.high <= slowest else Answer.UNDECIDED

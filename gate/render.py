@@ -1,0 +1,147 @@
+"""A run in the words of its readers: the same facts as Markdown and for a terminal.
+
+First the verdict and its reason, then what to do, then one table, then the evidence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tabulate import tabulate
+
+from gate.judge import speedup_in_words
+from gate.records import Build, Comparison, Environment, Evaluation, Gate, Outcome, Run, Status
+
+MARKS = {
+    Outcome.PASS: "✅",
+    Outcome.REJECTED: "❌",
+    Outcome.UNDECIDED: "❔",
+    Outcome.FAILED: "💥",
+    Outcome.ENVIRONMENT: "🔧",
+}
+HEADERS = ("workload", "baseline", "baseline ms", "candidate ms", "speedup", "could see", "verdict")
+METHOD = (
+    "Every replicate is a fresh process: arms created in random order at random addresses; in every round each arm "
+    "once, in random order, from a cold cache, on new inputs, into an output of NaN; after it the output is compared "
+    "with SDPA's. The speedup is paired within rounds, and its interval is over replicates, not samples. 'could see' is "
+    "the smallest difference that such a trial finds four times in five."
+)
+
+
+def markdown(run: Run) -> str:
+    """The comment: verdict, next step, table, and the evidence in `<details>`."""
+    sections = [
+        f"### {escape(headline(run))}",
+        escape(run.verdict.next_step),
+        tabulate(list(rows(run)), headers=HEADERS, tablefmt="github", disable_numparse=True),
+        *(f"- ⚠️ {escape(warning)}" for warning in run.verdict.warnings),
+        *(_details(title, lines) for title, lines in _evidence(run) if lines),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def terminal(run: Run) -> str:
+    """The same for people at a terminal."""
+    sections = [
+        headline(run),
+        run.verdict.next_step,
+        tabulate(list(rows(run)), headers=HEADERS, tablefmt="simple", disable_numparse=True),
+        "\n".join(f"warning: {warning}" for warning in run.verdict.warnings),
+        *(f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in _evidence(run) if lines),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def headline(run: Run) -> str:
+    """The verdict and its reason in one line."""
+    verdict = run.verdict
+    return f"{MARKS[verdict.outcome]} {verdict.outcome.value.upper()}: {verdict.reason}"
+
+
+def rows(run: Run) -> Iterator[tuple[str, ...]]:
+    """One row a workload that was asked for, in that order."""
+    compared = {each.workload: each for each in run.comparisons}
+    for workload in run.measurement.workloads:
+        outcome = _outcome(run, str(workload))
+        comparison = compared.get(workload)
+        yield (str(workload), *(_cells(comparison) if comparison else ("–",) * 5), outcome)
+
+
+def _cells(comparison: Comparison) -> tuple[str, ...]:
+    seen = comparison.smallest_difference
+    return (
+        comparison.baseline,
+        f"{comparison.baseline_ms:.4g}",
+        f"{comparison.candidate_ms:.4g}",
+        speedup_in_words(comparison.ratio),
+        "–" if seen is None else f"±{seen:.1%}",
+    )
+
+
+def _outcome(run: Run, workload: str) -> str:
+    gates = [gate for gate in run.verdict.gates if gate.workload is None or str(gate.workload) == workload]
+    worst = min((gate.outcome for gate in gates), key=list(Outcome).index, default=Outcome.UNDECIDED)
+    return f"{MARKS[worst]} {worst.value}"
+
+
+def _evidence(run: Run) -> Iterator[tuple[str, list[str]]]:
+    measurement = run.measurement
+    yield "Gates", [_gate(gate) for gate in run.verdict.gates]
+    if measurement.build is not None:
+        yield "Build", _build(measurement.build)
+    yield "Checks", [line for evaluation in measurement.evaluations for line in _checks(evaluation)]
+    yield "Samples", [line for evaluation in measurement.evaluations for line in _samples(evaluation)]
+    yield "Environment", _environment(measurement.environment)
+    yield "Method", [METHOD]
+
+
+def _gate(gate: Gate) -> str:
+    where = f" ({gate.workload})" if gate.workload else ""
+    return f"{MARKS[gate.outcome]} {gate.name}{where}: {gate.evidence}"
+
+
+def _build(build: Build) -> list[str]:
+    how = "from the cache" if build.cached else "built"
+    if build.status is Status.OK:
+        return [f"{build.impl}: {how} in {build.seconds:.2f} s, key {build.key}"]
+    return [f"{build.impl}: {build.status}: {build.message}", *build.log.splitlines()[-40:]]
+
+
+def _checks(evaluation: Evaluation) -> list[str]:
+    if evaluation.correctness is None:
+        return []
+    return [
+        f"{evaluation.workload}: {'ok' if check.passed else 'FAILED'}: {check.name}: {check.evidence}"
+        for check in evaluation.correctness.checks
+    ]
+
+
+def _samples(evaluation: Evaluation) -> Iterator[str]:
+    for trial in (evaluation.sdpa, evaluation.trial):
+        if trial is not None and trial.replicates:
+            medians = ", ".join(
+                f"{arm.name} ({arm.implementation}) {trial.median_ms[arm.name]:.4g} ms" for arm in trial.arms
+            )
+            rounds = len(trial.replicates[0].times_ms)
+            yield f"{evaluation.workload}: {len(trial.replicates)} replicates × {rounds} rounds, medians: {medians}"
+
+
+def _environment(environment: Environment) -> list[str]:
+    from dataclasses import asdict
+
+    return [f"{name}: {value}" for name, value in asdict(environment).items() if value is not None]
+
+
+def _details(title: str, lines: list[str]) -> str:
+    """A folded code block, in which nothing is Markdown, HTML or a mention."""
+    body = "\n".join(lines)
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", body)), default=0))
+    return f"<details><summary>{title}</summary>\n\n{fence}text\n{body}\n{fence}\n\n</details>"
+
+
+def escape(text: str) -> str:
+    """Text from outside, made harmless in Markdown: no HTML, no mentions, no table or code marks."""
+    for mark, safe in {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "@": "@\u200b"}.items():
+        text = text.replace(mark, safe)
+    return text

@@ -1,0 +1,241 @@
+"""Verdicts from evidence: which gate decides, and how."""
+
+from dataclasses import replace
+
+import pytest
+
+from gate.compare import compare
+from gate.judge import conduct, is_clear, judge
+from gate.records import (
+    BASELINE,
+    CANDIDATE,
+    EMPTY,
+    Arm,
+    Build,
+    Correctness,
+    Evaluation,
+    Outcome,
+    Policy,
+    Replicate,
+    Status,
+    Trial,
+)
+from tests import examples
+
+
+def verdict(*evaluations, policy=None, **changes):
+    return judge(examples.measurement(*evaluations, **changes), policy or Policy()).verdict
+
+
+def timed(ratio, **changes):
+    return examples.evaluation(trial=examples.trial(ratio, **changes))
+
+
+def gate_named(seen, name):
+    return next(gate for gate in seen.gates if gate.name == name)
+
+
+def test_passes_a_correct_kernel_that_is_faster_beyond_doubt():
+    seen = verdict(timed(0.8))
+    assert (seen.outcome, seen.exit_code) == (Outcome.PASS, 0)
+    assert "1.25" in seen.reason
+
+
+def test_rejects_a_kernel_that_is_slower_beyond_doubt():
+    seen = verdict(timed(1.5))
+    assert (seen.outcome, seen.exit_code) == (Outcome.REJECTED, 1)
+    assert seen.reason.startswith("honest at 1,2,64,32 float32, faster: ratio 1.")
+
+
+def test_rejects_a_kernel_that_is_faster_but_not_by_enough():
+    seen = verdict(timed(0.97))
+    assert gate_named(seen, "faster").outcome is Outcome.REJECTED
+    assert gate_named(seen, "interval").outcome is Outcome.PASS
+
+
+def test_undecided_when_the_interval_straddles_the_threshold():
+    seen = verdict(timed(0.985, noise=0.05))
+    assert (seen.outcome, seen.exit_code) == (Outcome.UNDECIDED, 2)
+
+
+def test_undecided_when_the_point_is_fast_enough_and_the_interval_reaches_1():
+    seen = verdict(timed(0.93, noise=0.15))
+    assert gate_named(seen, "faster").outcome is Outcome.PASS
+    assert gate_named(seen, "interval").outcome is Outcome.UNDECIDED
+    assert seen.outcome is Outcome.UNDECIDED
+
+
+def test_strict_asks_the_whole_interval_to_be_under_the_threshold():
+    evidence = timed(0.945, noise=0.01)
+    assert verdict(evidence).outcome is Outcome.PASS
+    assert verdict(evidence, policy=Policy(strict=True)).outcome is Outcome.UNDECIDED
+    assert verdict(timed(0.8), policy=Policy(strict=True)).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("replicates", [1, 2, 4])
+def test_too_few_replicates_are_undecided_however_fast_the_kernel(replicates):
+    seen = verdict(timed(0.1, replicates=replicates))
+    assert seen.outcome is Outcome.UNDECIDED
+    assert f"{replicates} replicates; 5 are needed" in seen.reason
+
+
+def test_replicates_that_do_not_differ_at_all_are_no_measurement():
+    seen = verdict(timed(0.5, noise=0.0))
+    assert seen.outcome is Outcome.UNDECIDED
+    assert "not a measurement" in seen.reason
+
+
+def test_a_baseline_that_differs_from_itself_makes_the_machine_unfit_for_every_workload():
+    other = examples.workload(seq_len=128)
+    fired, quiet = timed(0.5, control=1.05), replace(timed(0.5, seed=3), workload=other)
+    seen = verdict(fired, quiet)
+    assert seen.outcome is Outcome.UNDECIDED
+    assert [gate.outcome for gate in seen.gates if gate.name == "control"] == [Outcome.UNDECIDED] * 2
+    assert not any(gate.name == "faster" for gate in seen.gates)
+
+
+def test_a_difference_of_the_baseline_to_itself_that_does_not_matter_raises_no_alarm():
+    assert verdict(timed(0.5, control=1.002, noise=0.0002)).outcome is Outcome.PASS
+    assert verdict(timed(0.5, control=1.004, noise=0.0002)).outcome is Outcome.UNDECIDED
+
+
+def test_a_slow_kernel_on_an_unfit_machine_is_undecided():
+    assert verdict(timed(18.0, control=1.05)).outcome is Outcome.UNDECIDED
+
+
+def test_an_incorrect_kernel_is_rejected_and_never_timed():
+    seen = verdict(Evaluation(examples.workload(), examples.incorrect()))
+    assert (seen.outcome, [gate.name for gate in seen.gates]) == (Outcome.REJECTED, ["correct"])
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (Status.CRASHED, Outcome.FAILED),
+        (Status.TIMED_OUT, Outcome.FAILED),
+        (Status.OUT_OF_MEMORY, Outcome.FAILED),
+        (Status.UNSUPPORTED, Outcome.REJECTED),
+        (Status.ENVIRONMENT, Outcome.ENVIRONMENT),
+    ],
+)
+def test_what_ends_a_check_decides_the_verdict(status, outcome):
+    evidence = Evaluation(examples.workload(), Correctness(status, "it ended"))
+    assert verdict(evidence).outcome is outcome
+    assert conduct(examples.measurement(evidence)) is outcome
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(Status.INCORRECT, Outcome.REJECTED), (Status.CRASHED, Outcome.FAILED)]
+)
+def test_what_goes_wrong_while_timing_decides_too(status, outcome):
+    broken = examples.trial(0.1, status=status, message="round 7: off by 3")
+    seen = verdict(examples.evaluation(trial=broken))
+    assert seen.outcome is outcome
+    assert "while timed: round 7" in seen.reason
+
+
+def test_a_build_that_failed_is_shown_and_nothing_else():
+    failed = Build(examples.IMPL, Status.BUILD_FAILED, "kernel.cpp:3: error: expected ';'")
+    seen = verdict(evaluations=(), build=failed)
+    assert (seen.outcome, seen.exit_code) == (Outcome.FAILED, 3)
+    assert "kernel.cpp:3" in seen.reason
+
+
+def test_a_workload_that_was_asked_for_and_not_measured_is_undecided():
+    missing = examples.workload(seq_len=2048)
+    seen = verdict(workloads=(examples.workload(), missing))
+    assert seen.outcome is Outcome.UNDECIDED
+    assert str(missing) in seen.reason
+
+
+def test_a_kernel_that_was_checked_and_not_timed_does_not_pass():
+    assert verdict(examples.evaluation(trial=None)).outcome is Outcome.UNDECIDED
+
+
+def test_evidence_without_a_check_does_not_pass():
+    assert verdict(examples.evaluation(correctness=None)).outcome is Outcome.UNDECIDED
+
+
+def test_sdpa_alone_is_no_candidate():
+    assert judge(examples.sdpa_measurement(), Policy()).verdict.outcome is Outcome.UNDECIDED
+
+
+def test_a_baseline_that_another_backend_beats_is_no_baseline():
+    slow_flash = examples.sdpa_trial({"flash": 2.0, "math": 1.0})
+    seen = verdict(examples.evaluation(sdpa=slow_flash))
+    assert gate_named(seen, "baseline").outcome is Outcome.UNDECIDED
+    assert "sdpa:math is faster" in seen.reason
+    assert verdict(examples.evaluation(sdpa=examples.sdpa_trial())).outcome is Outcome.PASS
+
+
+def test_every_workload_must_pass():
+    slow = replace(timed(1.2, seed=3), workload=examples.workload(seq_len=128))
+    seen = verdict(timed(0.5), slow)
+    assert seen.outcome is Outcome.REJECTED
+    assert "1,2,128,32" in seen.reason
+
+
+def test_what_failed_outweighs_what_was_rejected_and_that_what_is_undecided():
+    crashed = Evaluation(examples.workload(seq_len=8), Correctness(Status.CRASHED, "SIGSEGV"))
+    slow = replace(timed(1.2), workload=examples.workload(seq_len=128))
+    doubtful = replace(timed(0.985, noise=0.05), workload=examples.workload(seq_len=256))
+    assert verdict(doubtful, slow).outcome is Outcome.REJECTED
+    assert verdict(doubtful, slow, crashed).outcome is Outcome.FAILED
+
+
+def candidate_alone(ratio):
+    both = examples.trial(ratio)
+    keep = [index for index, arm in enumerate(both.arms) if arm.name in (CANDIDATE, EMPTY)]
+    replicates = tuple(
+        Replicate(each.seed, tuple(tuple(row[i] for i in keep) for row in each.times_ms), (CANDIDATE, EMPTY), 1.0, 1)
+        for each in both.replicates
+    )
+    return Trial(Status.OK, (Arm(CANDIDATE, "honest"), Arm(EMPTY, "empty")), "clock", 2, replicates=replicates)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "outcome"), [(0.7, Outcome.PASS), (1.3, Outcome.REJECTED), (0.949, Outcome.UNDECIDED)]
+)
+def test_evidence_that_was_not_interleaved_is_judged_with_a_wider_interval_and_says_so(ratio, outcome):
+    evidence = examples.evaluation(trial=candidate_alone(ratio), sdpa=examples.sdpa_trial())
+    strict = Policy(strict=outcome is Outcome.UNDECIDED)
+    seen = verdict(evidence, policy=strict)
+    assert seen.outcome is outcome
+    assert any("weaker evidence" in warning for warning in seen.warnings)
+    apart, paired = (compare(each, Policy()).ratio for each in (evidence, timed(ratio)))
+    assert apart.high / apart.low > 2 * (paired.high / paired.low - 1) + 1
+
+
+def test_a_candidate_18_times_slower_is_clear_after_the_first_look():
+    slow = compare(timed(18.0, replicates=5, looks=(5, 10, 20)), Policy())
+    assert is_clear(slow, Policy())
+
+
+@pytest.mark.parametrize(("ratio", "clear"), [(0.5, True), (0.94, False), (0.95, False), (1.0, True)])
+def test_a_trial_stops_early_only_where_the_whole_interval_is_on_one_side_of_the_threshold(ratio, clear):
+    seen = compare(timed(ratio, replicates=5, noise=0.01, looks=(5, 10, 20)), Policy())
+    assert is_clear(seen, Policy()) is clear
+
+
+def test_nothing_is_clear_without_an_interval():
+    assert not is_clear(None, Policy())
+    assert not is_clear(compare(timed(0.1, replicates=2), Policy()), Policy())
+
+
+def test_a_trial_that_could_have_stopped_early_has_a_wider_interval_than_a_fixed_one():
+    fixed, looked = (compare(timed(0.8, replicates=10, looks=looks), Policy()).ratio for looks in ((), (5, 10, 20)))
+    assert fixed.confidence == 0.95
+    assert looked.confidence == pytest.approx(1 - 0.0125)
+    assert looked.low < fixed.low < fixed.high < looked.high
+
+
+def test_the_same_evidence_gives_the_same_run():
+    assert judge(examples.measurement(), Policy()) == judge(examples.measurement(), Policy())
+
+
+def test_a_trial_of_other_arms_is_no_comparison():
+    odd = Trial(
+        Status.OK, (Arm(BASELINE, "sdpa:flash"),), "clock", 0,
+        replicates=(Replicate(1, ((1.0,),), (BASELINE,), 1.0, 1),),
+    )  # fmt: skip
+    assert verdict(examples.evaluation(trial=odd)).outcome is Outcome.UNDECIDED

@@ -1,0 +1,118 @@
+"""A new measurement against a recorded one."""
+
+from dataclasses import replace
+
+import pytest
+
+from gate.errors import BadInputError
+from gate.records import Evaluation, Policy
+from gate.regression import Answer, changes, overall
+from tests import examples
+
+
+def measured(ratio, seed=5, **changes):
+    return examples.measurement(examples.evaluation(trial=examples.trial(ratio, 10, seed=seed, **changes)))
+
+
+RECORDED = measured(0.8, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "answer"),
+    [
+        (0.8, Answer.MAINTAINED),
+        (0.8 * 1.10, Answer.REGRESSED),
+        (0.8 * 1.03, Answer.UNDECIDED),
+        (0.8 * 0.95, Answer.MAINTAINED),
+        (0.8 * 0.90, Answer.UNDECIDED),
+        (0.8 * 0.80, Answer.IMPROVED),
+    ],
+)
+def test_the_answer_is_where_the_whole_interval_lies(ratio, answer):
+    (seen,) = changes(measured(ratio), RECORDED, Policy())
+    assert seen.answer is answer
+    assert "relative to sdpa:flash" in seen.subject
+
+
+def test_a_driver_that_speeds_up_sdpa_and_candidate_alike_changes_nothing():
+    (seen,) = changes(measured(0.8, baseline_ms=0.5), RECORDED, Policy())
+    assert seen.answer is Answer.MAINTAINED
+
+
+def test_an_improvement_needs_a_large_enough_effect():
+    (seen,) = changes(measured(0.5), RECORDED, Policy(cliffs_delta=0.999, improvement=0.1))
+    assert seen.answer is Answer.IMPROVED  # every pair is faster: |delta| is 1
+    noisy = measured(0.8 * 0.8, noise=0.3)
+    assert changes(noisy, measured(0.8, noise=0.3, seed=1), Policy())[0].answer is Answer.UNDECIDED
+
+
+def test_too_few_replicates_are_undecided():
+    few = examples.measurement(examples.evaluation(trial=examples.trial(2.0, 3)))
+    assert changes(few, RECORDED, Policy())[0].answer is Answer.UNDECIDED
+
+
+def test_a_recorded_workload_that_is_missing_now_is_undecided():
+    elsewhere = examples.measurement(replace(examples.evaluation(), workload=examples.workload(seq_len=8)))
+    (seen,) = changes(elsewhere, RECORDED, Policy())
+    assert (seen.answer, seen.workload) == (Answer.UNDECIDED, examples.workload())
+
+
+def test_a_kernel_that_became_incorrect_is_never_maintained():
+    broken = examples.measurement(Evaluation(examples.workload(), examples.incorrect()))
+    assert changes(broken, RECORDED, Policy())[0].answer is Answer.UNDECIDED
+
+
+def test_ratios_to_different_backends_are_not_compared():
+    (seen,) = changes(measured(0.8, baseline="sdpa:math"), RECORDED, Policy())
+    assert seen.answer is Answer.UNDECIDED
+    assert "recorded against sdpa:flash" in seen.evidence
+
+
+def test_other_devices_are_not_compared():
+    elsewhere = replace(RECORDED, environment=examples.environment(device_name="Another"))
+    with pytest.raises(BadInputError, match="not comparable"):
+        changes(elsewhere, RECORDED, Policy())
+
+
+def test_times_of_sdpa_itself_are_compared_across_sessions_with_more_doubt():
+    def sdpa(flash_ms, seed):
+        trial = examples.sdpa_trial({"flash": flash_ms, "math": 2.0}, 10, seed=seed)
+        return examples.sdpa_measurement(evaluations=(Evaluation(examples.workload(), sdpa=trial),))
+
+    (same,) = changes(sdpa(1.0, 3), sdpa(1.0, 4), Policy())
+    assert same.answer is Answer.MAINTAINED
+    assert "across sessions" in same.subject
+    (slower,) = changes(sdpa(1.2, 3), sdpa(1.0, 4), Policy())
+    assert slower.answer is Answer.REGRESSED
+    (slightly,) = changes(sdpa(1.035, 3), sdpa(1.0, 4), Policy())
+    assert slightly.answer is Answer.UNDECIDED  # half a percent may be the session's
+
+
+def test_one_alarm_among_many_workloads_must_stand_up_to_holm():
+    def many(ratios, seed):
+        return examples.measurement(
+            *(
+                Evaluation(
+                    examples.workload(seq_len=8 + i),
+                    examples.correctness(),
+                    None,
+                    examples.trial(r, 5, seed=seed + i),
+                )
+                for i, r in enumerate(ratios)
+            )
+        )
+
+    recorded = many([1.0] * 12, 50)
+    borderline = 1.040
+    alone = many([borderline], 80)
+    assert changes(alone, many([1.0], 50), Policy())[0].answer is Answer.REGRESSED
+    among = changes(many([borderline] + [1.0] * 11, 80), recorded, Policy())
+    assert among[0].answer is Answer.UNDECIDED
+    assert overall(among) is Answer.UNDECIDED
+
+
+def test_one_regression_outweighs_all_improvements():
+    improved, regressed = measured(0.5), measured(1.5)
+    seen = changes(improved, RECORDED, Policy()) + changes(regressed, RECORDED, Policy())
+    assert overall(seen) is Answer.REGRESSED
+    assert overall(()) is Answer.UNDECIDED
