@@ -1,0 +1,59 @@
+"""Sources to a shared library, through torch's cpp_extension. Runs in a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from gate.machine import compiler_command
+from gate.messages import Compilation, Compiled
+
+EXPORTS = ("attention", "attention_workspace_bytes")
+COMPLAINT = re.compile(r"error: |undefined reference|No such file")
+
+
+def compile_library(asked: Compilation) -> Compiled:
+    """Compiles and links, then loads the library once, to see that it exports what kernels/attention.h asks for."""
+    from torch.utils import cpp_extension
+
+    _choose_compiler()
+    try:
+        # `is_standalone` hands back a file instead of importing it; -shared makes that file a library.
+        built = cpp_extension.load(
+            asked.name,
+            list(asked.sources),
+            extra_cflags=list(asked.flags),
+            extra_ldflags=["-shared", *asked.link_flags],
+            extra_include_paths=list(asked.include),
+            build_directory=asked.directory,
+            is_python_module=False,
+            is_standalone=True,
+        )
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        return Compiled(None, _first_error(str(error)), str(error))
+    library = Path(built).rename(Path(asked.directory) / f"lib{asked.name}.so")
+    return _missing_export(library) or Compiled(str(library))
+
+
+def _choose_compiler() -> None:
+    cached = "ccache " if shutil.which("ccache") else ""
+    os.environ["CXX"] = cached + compiler_command()
+
+
+def _first_error(output: str) -> str:
+    """The compiler's or linker's first complaint, else the last line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in lines if COMPLAINT.search(line)), lines[-1])
+
+
+def _missing_export(library: Path) -> Compiled | None:
+    try:
+        loaded = ctypes.CDLL(str(library))
+    except OSError as error:
+        return Compiled(None, f"the library cannot be loaded: {error}", str(error))
+    missing = [name for name in EXPORTS if not hasattr(loaded, name)]
+    return Compiled(None, f"the library exports no function {missing[0]}()") if missing else None

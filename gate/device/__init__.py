@@ -1,0 +1,41 @@
+"""Whatever knows about the machine that computes: one small interface, and its twins."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from gate.device.base import Device, Launch
+from gate.errors import BadInputError, UnfitEnvironmentError
+
+__all__ = ["Device", "Launch", "choose_device", "open_device"]
+
+
+def choose_device(wanted: str, possible: Collection[str] = ("cuda", "cpu")) -> str:
+    """`auto` to CUDA where there is one, and the CPU elsewhere, out of those `possible` for a candidate.
+
+    Asks the driver and imports no torch. Raises BadInputError where `wanted` is not possible.
+    """
+    if wanted == "auto":
+        return "cuda" if "cuda" in possible and ("cpu" not in possible or _has_nvidia_gpu()) else "cpu"
+    if wanted not in possible:
+        raise BadInputError(f"this candidate does not run on {wanted}; use --device {' or '.join(possible)}")
+    return wanted
+
+
+def _has_nvidia_gpu() -> bool:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return bool(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        return False
+
+
+def open_device(kind: str) -> Device:
+    """The device of that kind, ready to time. Raises UnfitEnvironmentError where this machine has none."""
+    if kind == "cpu":
+        from gate.device.cpu import CpuDevice
+
+        return CpuDevice()
+    raise UnfitEnvironmentError(f"timing on '{kind}' is not built yet; use --device cpu")

@@ -1,0 +1,125 @@
+"""What this machine can and cannot do, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gate.build import cache_root
+from gate.machine import compiler_command, cpu_model, memory_bytes, said_by
+
+FREE_BYTES = 1 << 30
+BUSY_LOAD = 0.5
+"""Load average per processor beyond which timings are disturbed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked for. `needed` says whether the chosen device cannot do without."""
+
+    item: str
+    present: bool
+    seen: str
+    remedy: str
+    needed: bool = False
+
+
+def examine(device: str) -> list[Finding]:
+    """Everything that matters for measuring on `device`, the needed first."""
+    findings = [
+        *_packages(),
+        _compiler(),
+        *_programs(device),
+        _cache(),
+        _processor(),
+        _load(),
+        _memory(),
+        *_gpus(device),
+    ]
+    return sorted(findings, key=lambda finding: not finding.needed)
+
+
+def _packages() -> list[Finding]:
+    return [
+        Finding(name, seen is not None, seen or "missing", f"pip install {name}", needed=True)
+        for name, seen in ((name, _version(name)) for name in ("torch", "ninja", "scipy"))
+    ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _compiler() -> Finding:
+    said = said_by(*compiler_command().split(), "--version")
+    return Finding(
+        "C++ compiler", said is not None, said or "missing", "apt-get install g++, or set CXX", needed=True
+    )
+
+
+PROGRAMS: Mapping[str, tuple[str, str]] = {
+    "ccache": ("faster rebuilds", "apt-get install ccache"),
+    "git": ("the commit in env.json", "apt-get install git"),
+    "nvcc": ("CUDA candidates", "install the CUDA toolkit and put its bin on the PATH"),
+    "ncu": ("hardware counters", "install Nsight Compute and put it on the PATH"),
+}
+
+
+def _programs(device: str) -> list[Finding]:
+    return [
+        Finding(
+            f"{name} ({purpose})", found is not None, found or "missing", remedy, name == "nvcc" and device == "cuda"
+        )
+        for name, (purpose, remedy) in PROGRAMS.items()
+        for found in (shutil.which(name),)
+    ]
+
+
+def _cache() -> Finding:
+    root = cache_root()
+    home = next(path for path in (root, *root.parents) if path.exists())
+    free, writable = shutil.disk_usage(home).free, os.access(home, os.W_OK)
+    seen = f"{root}, {free / 2**30:.0f} GiB free{'' if writable else ', not writable'}"
+    remedy = "free some space, or set KERNEL_GATE_CACHE to a folder that can be written"
+    return Finding("build cache", writable and free > FREE_BYTES, seen, remedy, needed=True)
+
+
+def _processor() -> Finding:
+    count = len(os.sched_getaffinity(0))
+    return Finding(
+        "processors", count >= 2, f"{count} × {cpu_model()}", "timings on one processor are disturbed by all else"
+    )
+
+
+def _load() -> Finding:
+    load = os.getloadavg()[0] / len(os.sched_getaffinity(0))
+    remedy = "stop what else runs here before measuring"
+    return Finding("idle", load <= BUSY_LOAD, f"load {load:.2f} per processor", remedy)
+
+
+def _memory() -> Finding:
+    size = memory_bytes() / 2**30
+    return Finding("memory", size >= 4, f"{size:.0f} GiB", "4 GiB at least, for the float64 oracle")
+
+
+def _gpus(device: str) -> list[Finding]:
+    seen = _gpu_names()
+    remedy = "install the NVIDIA driver; without one, --device cpu works"
+    return [Finding("NVIDIA GPU", bool(seen), ", ".join(seen) or "none", remedy, needed=device == "cuda")]
+
+
+def _gpu_names() -> list[str]:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+        return [str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(index))) for index in range(count)]
+    except pynvml.NVMLError:
+        return []

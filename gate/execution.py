@@ -1,0 +1,85 @@
+"""One implementation on one workload, with buffers of its own: refresh, launch, and look at what it did."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+
+from gate.buffers import GuardedTensor
+from gate.device import Device
+from gate.implementations import Implementation, Operands
+from gate.records import Workload
+
+INPUTS = ("q", "k", "v")
+
+
+class Execution:
+    """Owns q, k, v and out. Inputs are a function of a seed, so that they can be made again and never kept."""
+
+    def __init__(
+        self, device: Device, implementation: Implementation, workload: Workload, rng: random.Random
+    ) -> None:
+        dtype = getattr(torch, workload.dtype)
+        self._buffers = {name: GuardedTensor(device, workload.shape, dtype, rng) for name in (*INPUTS, "out")}
+        self.scale, self.causal = workload.head_dim**-0.5, workload.causal
+        tensors = {name: buffer.tensor for name, buffer in self._buffers.items()}
+        bound = implementation.bind(Operands(**tensors, scale=self.scale, causal=self.causal), device)
+        if bound.workspace is not None:
+            self._buffers["workspace"] = bound.workspace
+        self._device, self._implementation = device, implementation
+        self._output = tensors["out"]
+        self._seed = 0
+        with implementation.selected():
+            self._launch = device.capture(bound.launch)
+
+    def refresh(self, seed: int) -> None:
+        """New inputs from `seed`, and an output that is NaN wherever it is not written."""
+        self._seed = seed
+        _fill([self._buffers[name].tensor for name in INPUTS], seed)
+        self._buffers["out"].tensor.fill_(float("nan"))
+
+    def run(self) -> torch.Tensor:
+        """Runs once, untimed, and returns the output."""
+        with self._implementation.selected():
+            self._output = self._launch()
+        self._device.synchronize()
+        return self._output
+
+    def time_ms(self) -> float:
+        """Runs once from a cold cache and returns the time; `output` then holds what was timed."""
+        self._device.flush()
+        with self._implementation.selected():
+            elapsed, self._output = self._device.time(self._launch)
+        self._device.synchronize()
+        return elapsed
+
+    @property
+    def output(self) -> torch.Tensor:
+        """What the last run wrote."""
+        return self._output
+
+    def pristine_inputs(self) -> list[torch.Tensor]:
+        """q, k and v as they were before the run, made anew."""
+        inputs = [torch.empty_like(self._buffers[name].tensor) for name in INPUTS]
+        _fill(inputs, self._seed)
+        return inputs
+
+    def changed_inputs(self, pristine: list[torch.Tensor]) -> list[str]:
+        """Names of the inputs that the run wrote to."""
+        pairs = zip(INPUTS, pristine, strict=True)
+        return [name for name, before in pairs if not torch.equal(self._buffers[name].tensor, before)]
+
+    def overrun(self) -> list[str]:
+        """Names of the buffers that were written beside."""
+        return [name for name, buffer in self._buffers.items() if not buffer.intact()]
+
+    def replaced(self) -> list[str]:
+        """Names of the buffers that became another tensor."""
+        return [name for name, buffer in self._buffers.items() if buffer.replaced()]
+
+
+def _fill(tensors: list[torch.Tensor], seed: int) -> None:
+    generator = torch.Generator(tensors[0].device).manual_seed(seed)
+    for tensor in tensors:
+        tensor.normal_(generator=generator)

@@ -1,0 +1,79 @@
+"""What the parent asks of a candidate's process, and what comes back: JSON both ways, and no torch in either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gate.records import Record, Replicate, Status, Workload
+from gate.settings import Tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentRequest(Record):
+    """Which device to describe."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation(Record):
+    """What to compile, and the folder to do it in."""
+
+    name: str
+    sources: tuple[str, ...]
+    include: tuple[str, ...]
+    flags: tuple[str, ...]
+    link_flags: tuple[str, ...]
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled(Record):
+    """The library's path, or what went wrong in the compiler's words."""
+
+    library: str | None
+    message: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRequest(Record):
+    """One workload to check a candidate on."""
+
+    device: str
+    workload: Workload
+    impl: str
+    candidate: str | None
+    tolerance: Tolerance
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Record):
+    """What a replicate is to time. `arms` maps each arm to what plays it, in the trial's order."""
+
+    device: str
+    workload: Workload
+    arms: Mapping[str, str]
+    candidate: str | None
+    """The candidate's library or Python file."""
+    seed: int
+    rounds: int
+    warmup_rounds: int
+    tolerance: Tolerance
+    sdpa_max_abs_err: float | None
+    """SDPA's own error, from the check; None where no candidate is timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt(Record):
+    """A replicate, or why there is none."""
+
+    status: Status
+    message: str = ""
+    replicate: Replicate | None = None
+
+    def __post_init__(self) -> None:
+        if (self.replicate is not None) != (self.status is Status.OK):
+            raise ValueError("an attempt has a replicate exactly where it is ok")

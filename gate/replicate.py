@@ -1,0 +1,92 @@
+"""One replicate, in a process of its own: arms made in random order, then shuffled rounds of timings.
+
+What is timed is what is checked: after each timing the output is held against SDPA on the same inputs, which are made
+anew for that from their seed, so that the expected answer exists nowhere while the candidate runs.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+
+import torch
+
+from gate.check import largest_error, sdpa, ulp
+from gate.device import Device
+from gate.execution import Execution
+from gate.implementations import open_implementation
+from gate.messages import Attempt, Plan
+from gate.records import EMPTY, Replicate, Status
+from gate.sdpa import PREFIX
+
+TIMED_SLACK = 2.0
+"""A timed output is held against SDPA, not the oracle: both may err, on inputs that no one has seen before. So the
+limit is twice that of the check."""
+
+
+def run_replicate(plan: Plan, device: Device) -> Attempt:
+    """All rounds of one replicate, warm-up dropped; ends at the first wrong output."""
+    started = time.perf_counter()
+    rng = random.Random(plan.seed)
+    order = rng.sample(list(plan.arms), len(plan.arms))
+    executions = {arm: _execution(plan, device, arm, rng) for arm in order}
+    kept: list[tuple[float, ...]] = []
+    for number in range(plan.warmup_rounds + plan.rounds):
+        times, wrong = _round(plan, executions, rng)
+        if wrong:
+            return Attempt(_blame(wrong[0]), f"round {number}: {wrong[1]}")
+        kept.append(tuple(times[arm] for arm in plan.arms))
+    replicate = Replicate(
+        seed=plan.seed,
+        times_ms=tuple(kept[plan.warmup_rounds :]),
+        creation_order=tuple(order),
+        seconds=time.perf_counter() - started,
+        peak_bytes=device.peak_bytes(),
+    )
+    return Attempt(Status.OK, replicate=replicate)
+
+
+def _execution(plan: Plan, device: Device, arm: str, rng: random.Random) -> Execution:
+    implementation = open_implementation(plan.arms[arm], None if arm == EMPTY else plan.candidate)
+    return Execution(device, implementation, plan.workload, rng)
+
+
+def _round(
+    plan: Plan, executions: Mapping[str, Execution], rng: random.Random
+) -> tuple[dict[str, float], tuple[str, str] | None]:
+    """Every arm once, in random order: the times, and the first (implementation, complaint) if there was one."""
+    times: dict[str, float] = {}
+    for arm in rng.sample(sorted(executions), len(executions)):
+        execution = executions[arm]
+        execution.refresh(rng.getrandbits(62))
+        times[arm] = execution.time_ms()
+        complaint = None if arm == EMPTY else _complaint(plan, execution)
+        if complaint:
+            return times, (plan.arms[arm], complaint)
+    return times, None
+
+
+def _complaint(plan: Plan, execution: Execution) -> str | None:
+    """What is wrong with the timed execution, or None."""
+    pristine = execution.pristine_inputs()
+    if changed := execution.changed_inputs(pristine):
+        return f"wrote to {', '.join(changed)}"
+    if overrun := execution.overrun():
+        return f"wrote beside {', '.join(overrun)}"
+    if replaced := execution.replaced():
+        return f"replaced {', '.join(replaced)}"
+    expected = sdpa(execution, pristine)
+    error, limit = largest_error(execution.output, expected), _limit(plan, expected)
+    return None if error <= limit else f"the timed output is off by {error:.2e}, more than {limit:.2e}"
+
+
+def _limit(plan: Plan, expected: torch.Tensor) -> float:
+    if plan.sdpa_max_abs_err is None:
+        return plan.tolerance.atol + plan.tolerance.rtol * float(expected.abs().max())
+    return TIMED_SLACK * (2 * plan.sdpa_max_abs_err + ulp(expected, expected.dtype))
+
+
+def _blame(implementation: str) -> Status:
+    """A wrong baseline is the machine's fault, or of whatever disturbed it; a wrong candidate is its own."""
+    return Status.ENVIRONMENT if implementation.startswith(PREFIX) else Status.INCORRECT

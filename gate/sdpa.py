@@ -1,0 +1,18 @@
+"""PyTorch's scaled-dot-product attention, one backend at a time: what a candidate has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+BACKENDS: Mapping[str, str] = {
+    "flash": "FLASH_ATTENTION",
+    "cudnn": "CUDNN_ATTENTION",
+    "efficient": "EFFICIENT_ATTENTION",
+    "math": "MATH",
+}
+AVAILABLE: Mapping[str, tuple[str, ...]] = {"cpu": ("flash", "math"), "cuda": tuple(BACKENDS)}
+"""Per device, the backends that PyTorch has."""
+
+BEST = "best"
+PREFIX = "sdpa:"
+"""Before a backend's name, where an arm is played by one."""

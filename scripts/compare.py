@@ -1,0 +1,38 @@
+"""A new measurement against a recorded one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scripts import cli, options
+
+if TYPE_CHECKING:
+    from gate.settings import Settings
+
+
+@click.command("compare")
+@click.option("--cand", type=click.Path(path_type=Path), required=True, help="The new measurement, or a run.json.")
+@click.option("--against", type=click.Path(path_type=Path), required=True, help="The recorded one.")
+@options.alpha
+@options.margin
+@options.improvement
+@options.settings
+def command(cand: Path, against: Path, settings: Settings) -> int:
+    """Say whether a kernel regressed, was maintained or improved: 0 unless regressed (1) or undecided (2)."""
+    from gate.files import load, measurement_of
+    from gate.regression import EXIT_CODES, changes, overall
+    from gate.tables import changes_table
+
+    new, recorded = (measurement_of(load(path)) for path in (cand, against))
+    seen = changes(new, recorded, settings.gates)
+    answer = overall(seen)
+    click.echo(f"{answer.value.upper()}: {cand} against {against}\n")
+    click.echo(changes_table(seen))
+    return EXIT_CODES[answer]
+
+
+if __name__ == "__main__":
+    cli.run(command)

@@ -1,0 +1,42 @@
+"""The hard gates, from raw samples alone: no GPU, no torch, and never the candidate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scripts import cli, options
+
+if TYPE_CHECKING:
+    from gate.settings import Settings
+
+
+@click.command("gate")
+@click.option("--cand", type=click.Path(path_type=Path), required=True, help="From measure-candidate, or a run.json.")
+@click.option(
+    "--sdpa", type=click.Path(path_type=Path), help="From measure-sdpa; needed where --cand has no baseline."
+)
+@options.judging
+@options.settings
+@click.option("--out", type=click.Path(path_type=Path), help="Write the judged run to this file.")
+def command(cand: Path, sdpa: Path | None, settings: Settings, out: Path | None) -> int:
+    """Judge a measurement. The policy is gate.toml's and these options', never the evidence's own."""
+    from gate.compare import join
+    from gate.files import load, measurement_of, write_record
+    from gate.judge import judge
+    from gate.render import terminal
+
+    measurement = measurement_of(load(cand))
+    if sdpa is not None:
+        measurement = join(measurement, measurement_of(load(sdpa)))
+    run = judge(measurement, settings.gates)
+    if out is not None:
+        write_record(out, run)
+    click.echo(terminal(run))
+    return run.verdict.exit_code
+
+
+if __name__ == "__main__":
+    cli.run(command)

@@ -1,0 +1,46 @@
+"""A candidate against SDPA: the evidence, without judgement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scripts import cli, options
+
+if TYPE_CHECKING:
+    from gate.settings import Settings
+
+
+@click.command("measure-candidate")
+@options.impl
+@options.kernels
+@options.measuring
+@options.baseline
+@options.settings
+@options.out_file
+def command(
+    impl: str, kernels: Path, shapes: tuple[str, ...], dtype: str | None, device: str,
+    settings: Settings, out: Path | None,
+) -> int:  # fmt: skip
+    """Build and check a candidate, and time it between the baseline, the baseline again and an empty launch."""
+    from gate.device import choose_device
+    from gate.judge import conduct
+    from gate.pipeline import measure_candidate
+    from gate.records import EXIT_CODES
+    from gate.registry import find
+    from gate.tables import times_table
+
+    candidate = find(impl, kernels)
+    chosen = choose_device(device, candidate.devices)
+    workloads = options.workloads(shapes, dtype, chosen, settings)
+    options.check_writable(out)
+    with options.bench(chosen, settings) as bench:
+        measurement = measure_candidate(bench, candidate, workloads)
+    options.deliver(measurement, out, times_table)
+    return EXIT_CODES[conduct(measurement)]
+
+
+if __name__ == "__main__":
+    cli.run(command)

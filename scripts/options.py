@@ -1,0 +1,147 @@
+"""Options that several commands share, and what they become."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from gate.pipeline import Bench
+    from gate.records import Dtype, Measurement, Workload
+    from gate.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+OVERRIDES = "kernel-gate.overrides"
+DEFAULT_DTYPES: dict[str, Dtype] = {"cpu": "float32", "cuda": "float16"}
+
+impl = click.option("--impl", envvar="IMPL", required=True, help="The candidate, a name in the registry (or IMPL).")
+kernels = click.option(
+    "--kernels", type=click.Path(path_type=Path), default=Path("kernels"), help="The folder of candidates."
+)
+device = click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", help="Where to run.")
+shape = click.option(
+    "--shape", "shapes", multiple=True, metavar="B,H,S,D", help="A workload; repeat for more. Default: gate.toml's."
+)
+dtype = click.option(
+    "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="Of the --shape workloads."
+)
+out_file = click.option("--out", type=click.Path(path_type=Path), help="Write JSON to this file.")
+
+
+def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, shown in the order given."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def setting(flag: str, name: str, form: str = "{}", **attributes: Any) -> Callable[[F], F]:
+    """An option that sets the number `name` of gate.toml, like `--set`; `form` is how its value is written there."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None:
+            ctx.meta.setdefault(OVERRIDES, []).append(f"{name}={form.format(json.dumps(value))}")
+
+    return click.option(flag, expose_value=False, callback=remember, **attributes)
+
+
+baseline = setting("--baseline", "measure.baseline", help="The SDPA backend to beat: best, flash, cudnn, ...")
+iters = setting("--iters", "measure.rounds", type=int, help="Rounds per replicate.")
+replicates = setting("--replicates", "measure.looks", "[{}]", type=int, help="Exactly so many fresh processes.")
+alpha = setting("--alpha", "gates.alpha", type=float, help="One minus the confidence of the interval.")
+speedup = setting("--speedup", "gates.speedup", type=float, help="The ratio of times to stay under: 0.95.")
+margin = setting("--margin", "gates.margin", type=float, help="Slower by more than this is a regression: 0.03.")
+improvement = setting("--improvement", "gates.improvement", type=float, help="Faster by more than this: 0.10.")
+strict = setting("--strict", "gates.strict", is_flag=True, default=None, help="The whole interval under --speedup.")
+
+
+def settings(command: F) -> Callable[..., Any]:
+    """--policy and --set; the command gets `settings`, with all overrides applied."""
+
+    @functools.wraps(command)
+    def with_settings(*arguments: Any, policy: Path | None, overrides: tuple[str, ...], **options: Any) -> Any:
+        from gate.settings import load_settings
+
+        every = (*overrides, *click.get_current_context().meta.get(OVERRIDES, ()))
+        return command(*arguments, settings=load_settings(policy, every), **options)
+
+    add = stack(
+        click.option("--policy", type=click.Path(path_type=Path), help="The policy file. Default: ./gate.toml."),
+        click.option("--set", "overrides", multiple=True, metavar="SECTION.NAME=VALUE", help="Override gate.toml."),
+    )
+    return add(with_settings)
+
+
+measuring = stack(shape, dtype, device, iters, replicates)
+judging = stack(alpha, speedup, strict)
+
+
+def workloads(shapes: tuple[str, ...], dtype: str | None, device: str, settings: Settings) -> tuple[Workload, ...]:
+    """The workloads of --shape and --dtype, or those that gate.toml requires on this device."""
+    from gate.settings import parse_workload
+
+    if not shapes:
+        return settings.required(device)
+    named = (parse_workload(text, dtype or DEFAULT_DTYPES[device]) for text in shapes)
+    return tuple(dict.fromkeys(named))  # each once, in the order given
+
+
+@contextmanager
+def bench(device: str, settings: Settings) -> Iterator[Bench]:
+    """A running server on the device, telling its progress on standard error."""
+    from gate.pipeline import Bench
+    from gate.workers import WorkerServer
+
+    with WorkerServer(settings.limits) as server:
+        try:
+            yield Bench(server, device, settings, show_progress)
+        finally:
+            clear_progress()
+
+
+def show_progress(label: str, done: int, total: int) -> None:
+    """One line that overwrites itself on a terminal; elsewhere, one line a stage."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{label}: {done}/{total}", nl=False, err=True)
+    elif done == 0:
+        click.echo(f"{label} ...", err=True)
+
+
+def clear_progress() -> None:
+    """Leaves no progress behind."""
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)
+
+
+def check_writable(path: Path | None) -> None:
+    """Fails before a long measurement rather than after it. Raises UnwritableOutputError."""
+    from gate.errors import UnwritableOutputError
+    from gate.files import write_text
+
+    if path is not None:
+        if path.is_dir():
+            raise UnwritableOutputError(f"cannot write {path}: it is a folder; choose a file's path")
+        probe = path.with_name(f".{path.name}.probe")
+        write_text(probe, "")
+        probe.unlink()
+
+
+def deliver(measurement: Measurement, out: Path | None, table: Callable[[Measurement], str]) -> None:
+    """Prints the measurement as a table, and writes it where a file was asked for."""
+    from gate.files import write_record
+
+    click.echo(table(measurement))
+    if out is not None:
+        write_record(out, measurement)
+        click.echo(f"written: {out}")

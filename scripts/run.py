@@ -1,0 +1,61 @@
+"""The whole pipeline in one go for one candidate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scripts import cli, options
+
+if TYPE_CHECKING:
+    from gate.records import Run
+    from gate.settings import Settings
+
+
+@click.command("run")
+@options.impl
+@options.kernels
+@options.measuring
+@options.baseline
+@options.judging
+@options.settings
+@click.option("--advisory", is_flag=True, help="Exit 0 whatever the verdict; the verdict itself stays what it is.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("artifacts"), help="The folder to write to.")
+def command(
+    impl: str, kernels: Path, shapes: tuple[str, ...], dtype: str | None, device: str,
+    settings: Settings, advisory: bool, out: Path,
+) -> int:  # fmt: skip
+    """Build, check, time and judge a candidate; writes run.json, comment.md and env.json."""
+    from gate.device import choose_device
+    from gate.judge import judge
+    from gate.pipeline import measure_candidate
+    from gate.registry import find
+    from gate.render import terminal
+
+    candidate = find(impl, kernels)
+    chosen = choose_device(device, candidate.devices)
+    workloads = options.workloads(shapes, dtype, chosen, settings)
+    options.check_writable(out / "run.json")
+    with options.bench(chosen, settings) as bench:
+        run = judge(measure_candidate(bench, candidate, workloads), settings.gates)
+    _write(out, run)
+    click.echo(terminal(run))
+    click.echo(f"written: {out}/run.json, {out}/comment.md, {out}/env.json")
+    if advisory and run.verdict.exit_code:
+        click.echo(f"advisory: exit code {run.verdict.exit_code} of the verdict is reported as 0")
+    return 0 if advisory else run.verdict.exit_code
+
+
+def _write(out: Path, run: Run) -> None:
+    from gate.files import write_record, write_text
+    from gate.render import markdown
+
+    write_record(out / "run.json", run)
+    write_text(out / "comment.md", markdown(run))
+    write_record(out / "env.json", run.measurement.environment, indent=2)
+
+
+if __name__ == "__main__":
+    cli.run(command)
