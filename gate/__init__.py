@@ -9,12 +9,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gate.environment import write_env
+    from gate.locking import lock_environment
+    from gate.memory import MemoryTracker, check_oom_risk
     from gate.stats.samples import bootstrap_ci, cliffs_delta, compare_distributions, hedges_g
 
 __version__ = "0.1.0"
-__all__ = ["bootstrap_ci", "cliffs_delta", "compare_distributions", "hedges_g"]
+__all__ = [
+    "MemoryTracker",
+    "bootstrap_ci",
+    "check_oom_risk",
+    "cliffs_delta",
+    "compare_distributions",
+    "hedges_g",
+    "lock_environment",
+    "write_env",
+]
 
-_HOMES = dict.fromkeys(__all__, "gate.stats.samples")
+_HOMES = {
+    **dict.fromkeys(("bootstrap_ci", "cliffs_delta", "compare_distributions", "hedges_g"), "gate.stats.samples"),
+    **dict.fromkeys(("MemoryTracker", "check_oom_risk"), "gate.memory"),
+    "lock_environment": "gate.locking",
+    "write_env": "gate.environment",
+}
 
 
 def __getattr__(name: str) -> Any:

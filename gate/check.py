@@ -65,9 +65,7 @@ def largest_error(out: torch.Tensor, expected: torch.Tensor) -> float:
     return error if error == error else float("inf")  # noqa: PLR0124  # NaN is the number that is not itself
 
 
-def _examine(
-    execution: Execution, tolerance: Tolerance, seed: int, suffix: str
-) -> tuple[list[Check], list[float]]:
+def _examine(execution: Execution, tolerance: Tolerance, seed: int, suffix: str) -> tuple[list[Check], list[float]]:
     """All checks of one run, and the errors of candidate and of SDPA against the oracle.
 
     A tensor that is no longer the one that was given has perhaps another shape: its numbers are not looked at.

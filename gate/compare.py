@@ -128,3 +128,11 @@ def _noise(trial: Trial, *arms: str) -> tuple[str, ...]:
     return tuple(
         f"noisy: {name} varies by {spread:.0%} (CV)" for name, spread in spreads.items() if spread > NOISY_CV
     )
+
+
+def _surroundings(trial: Trial) -> tuple[str, ...]:
+    """What the GPU's telemetry says, and which arms no graph could be made of."""
+    looks = [each.telemetry.warnings for each in trial.replicates if each.telemetry]
+    direct = dict.fromkeys(arm for each in trial.replicates for arm in each.direct)
+    launched = tuple(f"{arm} was launched directly: no graph could be made of it" for arm in direct)
+    return (*dict.fromkeys(warning for warnings in looks for warning in warnings), *launched)

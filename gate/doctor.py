@@ -6,25 +6,17 @@ import importlib.metadata
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from gate.build import cache_root
+from gate.doctor_gpu import gpu_findings
+from gate.findings import Finding
 from gate.machine import compiler_command, cpu_model, memory_bytes, said_by
+
+__all__ = ["Finding", "examine"]
 
 FREE_BYTES = 1 << 30
 BUSY_LOAD = 0.5
 """Load average per processor beyond which timings are disturbed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked for. `needed` says whether the chosen device cannot do without."""
-
-    item: str
-    present: bool
-    seen: str
-    remedy: str
-    needed: bool = False
 
 
 def examine(device: str) -> list[Finding]:
@@ -37,7 +29,7 @@ def examine(device: str) -> list[Finding]:
         _processor(),
         _load(),
         _memory(),
-        *_gpus(device),
+        *gpu_findings(device),
     ]
     return sorted(findings, key=lambda finding: not finding.needed)
 
@@ -84,7 +76,7 @@ def _programs(device: str) -> list[Finding]:
 def _cache() -> Finding:
     root = cache_root()
     home = next(path for path in (root, *root.parents) if path.exists())
-    free, writable = shutil.disk_usage(home).free, os.access(home, os.W_OK)
+    free, writable = shutil.disk_usage(home).free, home.is_dir() and os.access(home, os.W_OK)
     seen = f"{root}, {free / 2**30:.0f} GiB free{'' if writable else ', not writable'}"
     remedy = "free some space, or set KERNEL_GATE_CACHE to a folder that can be written"
     return Finding("build cache", writable and free > FREE_BYTES, seen, remedy, needed=True)
@@ -106,20 +98,3 @@ def _load() -> Finding:
 def _memory() -> Finding:
     size = memory_bytes() / 2**30
     return Finding("memory", size >= 4, f"{size:.0f} GiB", "4 GiB at least, for the float64 oracle")
-
-
-def _gpus(device: str) -> list[Finding]:
-    seen = _gpu_names()
-    remedy = "install the NVIDIA driver; without one, --device cpu works"
-    return [Finding("NVIDIA GPU", bool(seen), ", ".join(seen) or "none", remedy, needed=device == "cuda")]
-
-
-def _gpu_names() -> list[str]:
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
-        return [str(pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(index))) for index in range(count)]
-    except pynvml.NVMLError:
-        return []

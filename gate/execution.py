@@ -7,7 +7,7 @@ import random
 import torch
 
 from gate.buffers import GuardedTensor
-from gate.device import Device
+from gate.device import Captured, Device
 from gate.implementations import Implementation, Operands
 from gate.records import Workload
 
@@ -15,10 +15,18 @@ INPUTS = ("q", "k", "v")
 
 
 class Execution:
-    """Owns q, k, v and out. Inputs are a function of a seed, so that they can be made again and never kept."""
+    """Owns q, k, v and out. Inputs are a function of a seed, so that they can be made again and never kept.
+
+    `capture`: launches what the device captured of the call, instead of the call itself.
+    """
 
     def __init__(
-        self, device: Device, implementation: Implementation, workload: Workload, rng: random.Random
+        self,
+        device: Device,
+        implementation: Implementation,
+        workload: Workload,
+        rng: random.Random,
+        capture: bool = False,
     ) -> None:
         dtype = getattr(torch, workload.dtype)
         self._buffers = {name: GuardedTensor(device, workload.shape, dtype, rng) for name in (*INPUTS, "out")}
@@ -30,14 +38,18 @@ class Execution:
         self._device, self._implementation = device, implementation
         self._output = tensors["out"]
         self._seed = 0
-        with implementation.selected():
-            self._launch = device.capture(bound.launch)
+        captured = Captured(bound.launch)
+        if capture:
+            with implementation.selected():
+                captured = device.capture(bound.launch)
+        self._launch = captured.launch
+        self._target = tensors["out"] if captured.output is None else captured.output
 
     def refresh(self, seed: int) -> None:
         """New inputs from `seed`, and an output that is NaN wherever it is not written."""
         self._seed = seed
         _fill([self._buffers[name].tensor for name in INPUTS], seed)
-        self._buffers["out"].tensor.fill_(float("nan"))
+        self._poison()
 
     def run(self) -> torch.Tensor:
         """Runs once, untimed, and returns the output."""
@@ -48,11 +60,17 @@ class Execution:
 
     def time_ms(self) -> float:
         """Runs once from a cold cache and returns the time; `output` then holds what was timed."""
-        self._device.flush()
         with self._implementation.selected():
-            elapsed, self._output = self._device.time(self._launch)
-        self._device.synchronize()
+            elapsed, self._output = self._device.time(self._launch, self._poison)
         return elapsed
+
+    def time_batch(self, count: int) -> tuple[float, float] | None:
+        """`count` runs in a row: milliseconds by the device's clock and by the host's, where it has its own."""
+        with self._implementation.selected():
+            return self._device.time_batch(self._launch, count)
+
+    def _poison(self) -> None:
+        self._target.fill_(float("nan"))
 
     @property
     def output(self) -> torch.Tensor:

@@ -30,6 +30,12 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return _adapters[kind]
 
 
+def prepare(*kinds: type[Record]) -> None:
+    """Makes the readers and writers of these records now, instead of when the first is met."""
+    for kind in kinds:
+        _adapter(kind)
+
+
 def to_json(record: Record, *, indent: int | None = None) -> str:
     """The record's JSON, the same bytes for equal records."""
     text: bytes = _adapter(type(record)).dump_json(record, indent=indent)

@@ -123,6 +123,7 @@ class CompiledCandidate(Implementation):
 
     def bind(self, operands: Operands, device: Device) -> Bound:
         arguments = _arguments(operands)
+        arguments.stream = device.stream
         workspace = GuardedTensor(device, (max(1, self._workspace_bytes(arguments)),), torch.uint8)
         arguments.workspace = workspace.tensor.data_ptr()
         arguments.workspace_bytes = workspace.tensor.numel()

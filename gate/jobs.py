@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
+from gate import files
 from gate.check import check
 from gate.compiling import compile_library
-from gate.device import open_device
+from gate.device import Device, open_device
 from gate.environment import describe
 from gate.files import from_json, to_json
 from gate.implementations import CandidateError, open_implementation
-from gate.messages import Attempt, CheckRequest, Compilation, EnvironmentRequest, Plan
-from gate.records import Correctness
+from gate.messages import Attempt, CheckRequest, Compilation, Compiled, EnvironmentRequest, Plan, TraceRequest, Traces
+from gate.records import Correctness, Environment, Status, Trace
 from gate.replicate import run_replicate
+from gate.tracing import trace
+
+
+def prepare() -> None:
+    """Once, in the fork server, what every job would otherwise import and make for itself."""
+    import gate.device.cpu  # noqa: F401
+
+    files.prepare(Attempt, CheckRequest, Compilation, Compiled, Correctness, Environment, Plan, TraceRequest, Traces)
 
 
 def run(job: Mapping[str, Any]) -> str:
@@ -25,19 +36,43 @@ def run(job: Mapping[str, Any]) -> str:
 def _check(request: str) -> str:
     asked = from_json(CheckRequest, request, "a check's request")
     try:
-        implementation = open_implementation(asked.impl, asked.candidate)
         device = open_device(asked.device)
+        implementation = open_implementation(asked.impl, asked.candidate)
         return to_json(check(device, implementation, asked.workload, asked.tolerance, asked.seed))
-    except CandidateError as error:
-        return to_json(Correctness(error.status, str(error)))
+    except (CandidateError, RuntimeError) as error:
+        return to_json(Correctness(*_failure(error)))
 
 
 def _replicate(request: str) -> str:
     plan = from_json(Plan, request, "a replicate's request")
     try:
         return to_json(run_replicate(plan, open_device(plan.device)))
-    except CandidateError as error:
-        return to_json(Attempt(error.status, str(error)))
+    except (CandidateError, RuntimeError) as error:
+        return to_json(Attempt(*_failure(error)))
+
+
+def _failure(error: Exception) -> tuple[Status, str]:
+    """How a candidate failed, by its own word or by the device's. Raises what neither would say."""
+    if isinstance(error, CandidateError):
+        return error.status, str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return Status.OUT_OF_MEMORY, str(error).partition(". ")[0]
+    if "CUDA" in str(error):
+        return Status.CRASHED, str(error).partition("\n")[0]
+    raise error
+
+
+def _trace(request: str) -> str:
+    asked = from_json(TraceRequest, request, "a request for traces")
+    device = open_device(asked.device)
+    return to_json(Traces(tuple(_trace_one(device, asked, name) for name in asked.implementations)))
+
+
+def _trace_one(device: Device, asked: TraceRequest, name: str) -> Trace:
+    try:
+        return trace(device, name, open_implementation(name, asked.candidate), asked.workload)
+    except (CandidateError, RuntimeError) as error:
+        return Trace(name, refusal=str(error).partition("\n")[0] or type(error).__name__)
 
 
 def _compile(request: str) -> str:
@@ -54,4 +89,5 @@ JOBS: Mapping[str, Callable[[str], str]] = {
     "compile": _compile,
     "environment": _environment,
     "replicate": _replicate,
+    "trace": _trace,
 }

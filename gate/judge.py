@@ -1,22 +1,27 @@
 """Measurement and Policy to Verdict: pure, so that it can be repeated anywhere from the raw samples.
 
-The gates of a workload, in order: correct; control (the baseline against itself); baseline (no other SDPA backend
-is faster); faster (the point); interval (the whole of it). A gate whose forerunner did not pass is not reached.
+The gates of a workload, in order: correct; possible (no faster than the device); machine (nothing disturbed the
+GPU); clocks (two of them agree); control (the baseline equals itself); baseline (no other SDPA backend is faster);
+faster (the point); interval (the whole of it). A gate whose forerunner did not pass is not reached.
 Over workloads, all must pass: an intersection of tests needs no correction of alpha.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Collection, Iterator, Sequence
 
 from gate.compare import compare, fastest
 from gate.records import (
+    BASELINE,
+    CANDIDATE,
     Build,
     Comparison,
     Correctness,
     Estimate,
     Evaluation,
     Gate,
+    Gpu,
     Measurement,
     Outcome,
     Policy,
@@ -26,6 +31,7 @@ from gate.records import (
     Verdict,
     Workload,
 )
+from gate.roofline import floor_ms
 from gate.stats.families import holm
 from gate.stats.interval import paired_ratio
 
@@ -47,6 +53,12 @@ NEXT_STEPS = {
         "correct",
         Outcome.FAILED,
     ): "Mend the kernel; run `kernel-gate fuzz` to find the smallest workload that ends it.",
+    (
+        "possible",
+        Outcome.REJECTED,
+    ): "Find the work that was not done or not timed: no kernel is faster than the device.",
+    ("machine", Outcome.UNDECIDED): "Free and cool the GPU (`kernel-gate doctor`), then measure again.",
+    ("clocks", Outcome.UNDECIDED): "Find what disturbs one of the clocks; a candidate that patches timers would.",
     ("measured", Outcome.UNDECIDED): "Measure every required workload, then judge again.",
     ("control", Outcome.UNDECIDED): "Quieten the machine (`kernel-gate doctor`), then measure again.",
     ("baseline", Outcome.UNDECIDED): "Measure again against the fastest backend (`--baseline best`).",
@@ -64,10 +76,10 @@ def judge(measurement: Measurement, policy: Policy) -> Run:
     comparisons = {workload: compare(evaluation, policy) for workload, evaluation in found.items()}
     present = tuple(each for each in comparisons.values() if each is not None)
     unfit = unfit_workloads(present, policy)
-    gates = list(_build_gates(measurement.build))
+    gates, gpu = list(_build_gates(measurement.build)), measurement.environment.gpu
     for workload in () if gates else measurement.workloads:
         if workload in found:
-            gates += _workload_gates(found[workload], comparisons[workload], policy, unfit)
+            gates += _workload_gates(found[workload], comparisons[workload], policy, unfit, gpu)
         else:
             gates.append(Gate("measured", workload, Outcome.UNDECIDED, "asked for, and not in the evidence"))
     return Run(measurement, policy, present, _verdict(measurement.impl or "nothing", gates, present))
@@ -110,13 +122,20 @@ def _build_gates(build: Build | None) -> Iterator[Gate]:
 
 
 def _workload_gates(
-    evaluation: Evaluation, comparison: Comparison | None, policy: Policy, unfit: Collection[Workload]
+    evaluation: Evaluation,
+    comparison: Comparison | None,
+    policy: Policy,
+    unfit: Collection[Workload],
+    gpu: Gpu | None,
 ) -> list[Gate]:
     """The gates up to the first that did not pass; the two on speed are both shown."""
     gates: list[Gate] = []
     stages = (
         _correct(evaluation),
         _timed(evaluation, comparison),
+        _possible(comparison, gpu),
+        _machine(evaluation),
+        _clocks(evaluation, policy),
         _control(comparison, policy, unfit),
         _baseline(evaluation, comparison, policy),
     )
@@ -146,6 +165,9 @@ def _timed(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None
     trial = evaluation.trial
     if trial is None and evaluation.sdpa is not None and evaluation.sdpa.status is not Status.OK:
         return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, f"SDPA itself: {evaluation.sdpa.message}")
+    refusals = [f"{each.implementation}: {each.refusal}" for each in evaluation.traces if each.refusal]
+    if trial is None and refusals:
+        return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, f"no baseline: {refusals[0]}")
     if trial is None:
         return Gate("measured", evaluation.workload, Outcome.UNDECIDED, "checked, and not timed")
     if trial.status is Status.OK:
@@ -155,6 +177,44 @@ def _timed(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None
         return Gate("measured", evaluation.workload, Outcome.UNDECIDED, evidence)
     name = "correct" if OUTCOMES[trial.status] in (Outcome.REJECTED, Outcome.FAILED) else "measured"
     return Gate(name, evaluation.workload, OUTCOMES[trial.status], f"while timed: {trial.message}")
+
+
+def _possible(comparison: Comparison | None, gpu: Gpu | None) -> Gate | None:
+    """A time that the device cannot reach is not a record: something was not done, or not timed."""
+    floor = floor_ms(comparison.workload, gpu) if comparison and gpu else None
+    if comparison is None or floor is None:
+        return None
+    seen = f"{comparison.candidate_ms:.4g} ms, and the least possible is {floor:.4g} ms"
+    outcome = Outcome.PASS if comparison.candidate_ms >= floor else Outcome.REJECTED
+    return Gate("possible", comparison.workload, outcome, seen)
+
+
+def _machine(evaluation: Evaluation) -> Gate | None:
+    """Whether every replicate had the GPU to itself, at full speed."""
+    watched = [each.telemetry for each in evaluation.trial.replicates if each.telemetry] if evaluation.trial else []
+    if not watched:
+        return None
+    disturbances = dict.fromkeys(each for telemetry in watched for each in telemetry.disturbances)
+    seen = "; ".join(disturbances) or f"nothing disturbed the GPU in {len(watched)} replicates"
+    outcome = Outcome.UNDECIDED if disturbances else Outcome.PASS
+    return Gate("machine", evaluation.workload, outcome, seen)
+
+
+def _clocks(evaluation: Evaluation, policy: Policy) -> Gate | None:
+    """Whether the device's clock and the host's agree on the same batch of launches, arm by arm."""
+    apart = {arm: _disagreement(evaluation.trial, arm) for arm in (BASELINE, CANDIDATE)} if evaluation.trial else {}
+    known = {arm: each for arm, each in apart.items() if each is not None}
+    if not known:
+        return None
+    arm, worst = max(known.items(), key=lambda pair: abs(pair[1]))
+    seen = f"the device's clock reads {worst:+.1%} against the host's, at most, for the {arm}"
+    outcome = Outcome.PASS if abs(worst) <= policy.clock_tolerance else Outcome.UNDECIDED
+    return Gate("clocks", evaluation.workload, outcome, seen)
+
+
+def _disagreement(trial: Trial, arm: str) -> float | None:
+    pairs = [replicate.clocks[arm] for replicate in trial.replicates if arm in replicate.clocks]
+    return statistics.median(pair.device_ms / pair.host_ms - 1 for pair in pairs) if pairs else None
 
 
 def _control(comparison: Comparison | None, policy: Policy, unfit: Collection[Workload]) -> Gate | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gate.records import Record, Replicate, Status, Workload
+from gate.records import Record, Replicate, Status, Trace, Workload
 from gate.settings import Tolerance
 
 
@@ -50,6 +50,23 @@ class CheckRequest(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class TraceRequest(Record):
+    """Which implementations to trace on one workload."""
+
+    device: str
+    workload: Workload
+    implementations: tuple[str, ...]
+    candidate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traces(Record):
+    """One trace an implementation, in the order asked."""
+
+    traces: tuple[Trace, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan(Record):
     """What a replicate is to time. `arms` maps each arm to what plays it, in the trial's order."""
 
@@ -64,6 +81,8 @@ class Plan(Record):
     tolerance: Tolerance
     sdpa_max_abs_err: float | None
     """SDPA's own error, from the check; None where no candidate is timed."""
+    direct: tuple[str, ...] = ()
+    """Arms that are launched directly, because they cannot be captured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +92,8 @@ class Attempt(Record):
     status: Status
     message: str = ""
     replicate: Replicate | None = None
+    uncapturable: str | None = None
+    """The arm that could not be captured: the attempt is to be made again with that arm launched directly."""
 
     def __post_init__(self) -> None:
         if (self.replicate is not None) != (self.status is Status.OK):

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from gate.build import build
 from gate.compare import compare, fastest
 from gate.errors import BadInputError
 from gate.judge import is_clear
 from gate.messages import Plan
-from gate.records import EMPTY, Build, Correctness, Environment, Evaluation, Measurement, Status, Trial, Workload
+from gate.records import (
+    EMPTY,
+    Build,
+    Correctness,
+    Environment,
+    Evaluation,
+    GpuState,
+    Measurement,
+    Status,
+    Trial,
+    Workload,
+)
 from gate.registry import Candidate
-from gate.sdpa import AVAILABLE, BEST
+from gate.sdpa import AVAILABLE, BEST, PREFIX
 from gate.settings import Settings
 from gate.trial import (
     Progress,
+    Watch,
     candidate_arms,
     check_candidate,
     describe_environment,
     plan_for,
     sdpa_arms,
     take_trial,
+    trace_implementations,
 )
 from gate.workers import WorkerServer
 
@@ -34,6 +47,8 @@ class Bench:
     device: str
     settings: Settings
     progress: Progress
+    look: Callable[[], GpuState | None] = lambda: None
+    """At the GPU, beside every replicate."""
 
     def backends(self, wanted: str) -> tuple[str, ...]:
         """`all` or `best` to every backend of the device, a name to itself. Raises BadInputError."""
@@ -58,10 +73,22 @@ def measure_candidate(bench: Bench, candidate: Candidate, workloads: tuple[Workl
 def measure_sdpa(bench: Bench, wanted: str, workloads: tuple[Workload, ...]) -> Measurement:
     """SDPA's backends against one another, interleaved; as many replicates as the budget allows."""
     environment = describe_environment(bench.server, bench.device)
-    arms = sdpa_arms(bench.backends(wanted))
-    count = bench.settings.measure.looks[-1]
-    evaluations = tuple(Evaluation(each, sdpa=_sdpa_trial(bench, each, arms, count)) for each in workloads)
+    backends, count = bench.backends(wanted), bench.settings.measure.looks[-1]
+    evaluations = tuple(_evaluate_sdpa(bench, each, backends, count) for each in workloads)
     return Measurement(environment, workloads, evaluations=evaluations)
+
+
+def _evaluate_sdpa(bench: Bench, workload: Workload, backends: tuple[str, ...], replicates: int) -> Evaluation:
+    """The backends that can compute this workload, timed against one another."""
+    bench.progress(f"trace {workload}", 0, 1)
+    names = tuple(PREFIX + backend for backend in backends)
+    traces = trace_implementations(bench.server, bench.device, workload, names)
+    able = [name for name, seen in zip(backends, traces, strict=True) if not seen.refusal]
+    if not able:
+        return Evaluation(workload, traces=traces)
+    plan = plan_for(workload, sdpa_arms(able), bench.settings, bench.device)
+    trial = _trial(bench, plan, (replicates,), lambda _: True)
+    return Evaluation(workload, sdpa=trial, traces=traces)
 
 
 def fuzz(bench: Bench, candidate: Candidate, workloads: tuple[Workload, ...]) -> Measurement:
@@ -96,38 +123,41 @@ def _evaluate(bench: Bench, candidate: Candidate, built: Build, workload: Worklo
     seen = _check(bench, candidate, built, workload)
     if seen.status is not Status.OK:
         return Evaluation(workload, seen)
-    sdpa, backend = _choose_baseline(bench, workload)
+    chosen = replace(_choose_baseline(bench, workload), correctness=seen)
+    backend = _baseline_of(bench, chosen)
     if backend is None:
-        return Evaluation(workload, seen, sdpa)
+        return chosen
+    source = _source(candidate, built)
+    traces = trace_implementations(bench.server, bench.device, workload, (candidate.name,), source)
+    arms = candidate_arms(candidate.name, backend)
     plan = plan_for(
-        workload,
-        candidate_arms(candidate.name, backend),
-        bench.settings,
-        bench.device,
-        source=_source(candidate, built),
-        sdpa_max_abs_err=seen.sdpa_max_abs_err,
+        workload, arms, bench.settings, bench.device, source=source, sdpa_max_abs_err=seen.sdpa_max_abs_err
     )
+    traced = replace(chosen, traces=(*chosen.traces, *traces))
 
     def clear(trial: Trial) -> bool:
         policy = bench.settings.gates
-        return is_clear(compare(Evaluation(workload, seen, sdpa, trial), policy), policy)
+        return is_clear(compare(replace(traced, trial=trial), policy), policy)
 
-    return Evaluation(workload, seen, sdpa, _trial(bench, plan, bench.settings.measure.looks, clear))
+    return replace(traced, trial=_trial(bench, plan, bench.settings.measure.looks, clear))
 
 
-def _choose_baseline(bench: Bench, workload: Workload) -> tuple[Trial | None, str | None]:
-    """The backend that was asked for; for `best`, the fastest of a short trial, with that trial."""
+def _choose_baseline(bench: Bench, workload: Workload) -> Evaluation:
+    """For `best`, a short trial of the backends; for a backend by name, only what it runs."""
+    wanted = bench.settings.measure.baseline
+    if wanted == BEST:
+        return _evaluate_sdpa(bench, workload, bench.backends(BEST), bench.settings.measure.selection_replicates)
+    return Evaluation(
+        workload, traces=trace_implementations(bench.server, bench.device, workload, (PREFIX + wanted,))
+    )
+
+
+def _baseline_of(bench: Bench, chosen: Evaluation) -> str | None:
+    """The backend to beat, or None where none can compute the workload."""
     wanted = bench.settings.measure.baseline
     if wanted != BEST:
-        return None, wanted
-    arms = sdpa_arms(bench.backends(BEST))
-    trial = _sdpa_trial(bench, workload, arms, bench.settings.measure.selection_replicates)
-    return trial, fastest(trial) if trial.status is Status.OK else None
-
-
-def _sdpa_trial(bench: Bench, workload: Workload, arms: Mapping[str, str], replicates: int) -> Trial:
-    plan = plan_for(workload, arms, bench.settings, bench.device)
-    return _trial(bench, plan, (replicates,), lambda _: True)
+        return None if chosen.traces[0].refusal else wanted
+    return fastest(chosen.sdpa) if chosen.sdpa is not None and chosen.sdpa.status is Status.OK else None
 
 
 def _trial(bench: Bench, plan: Plan, looks: tuple[int, ...], clear: Callable[[Trial], bool]) -> Trial:
@@ -136,4 +166,5 @@ def _trial(bench: Bench, plan: Plan, looks: tuple[int, ...], clear: Callable[[Tr
     def progress(done: int) -> None:
         bench.progress(label, done, looks[-1])
 
-    return take_trial(bench.server, plan, looks, bench.settings.limits.replicate_s, clear, progress)
+    watch = Watch(bench.look, bench.settings.measure.repeats)
+    return take_trial(bench.server, plan, looks, bench.settings.limits.replicate_s, clear, progress, watch)

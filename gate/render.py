@@ -21,11 +21,12 @@ MARKS = {
     Outcome.ENVIRONMENT: "🔧",
 }
 HEADERS = ("workload", "baseline", "baseline ms", "candidate ms", "speedup", "could see", "verdict")
+MOST_NAME = 80
 METHOD = (
     "Every replicate is a fresh process: arms created in random order at random addresses; in every round each arm "
     "once, in random order, from a cold cache, on new inputs, into an output of NaN; after it the output is compared "
-    "with SDPA's. The speedup is paired within rounds, and its interval is over replicates, not samples. 'could see' is "
-    "the smallest difference that such a trial finds four times in five."
+    "with SDPA's. The speedup is paired within rounds, and its interval is over replicates, not samples. 'could see' "
+    "is the smallest difference that such a trial finds four times in five."
 )
 
 
@@ -92,6 +93,7 @@ def _evidence(run: Run) -> Iterator[tuple[str, list[str]]]:
         yield "Build", _build(measurement.build)
     yield "Checks", [line for evaluation in measurement.evaluations for line in _checks(evaluation)]
     yield "Samples", [line for evaluation in measurement.evaluations for line in _samples(evaluation)]
+    yield "Kernels", [line for evaluation in measurement.evaluations for line in _kernels(evaluation)]
     yield "Environment", _environment(measurement.environment)
     yield "Method", [METHOD]
 
@@ -125,6 +127,14 @@ def _samples(evaluation: Evaluation) -> Iterator[str]:
             )
             rounds = len(trial.replicates[0].times_ms)
             yield f"{evaluation.workload}: {len(trial.replicates)} replicates × {rounds} rounds, medians: {medians}"
+
+
+def _kernels(evaluation: Evaluation) -> Iterator[str]:
+    for trace in evaluation.traces:
+        length = f" ({trace.kernel_ms * 1e3:.1f} µs)" if trace.kernel_ms else ""
+        kernels = trace.refusal or ", ".join(name[:MOST_NAME] for name in trace.kernels)
+        if kernels:
+            yield f"{evaluation.workload}: {trace.implementation}{length}: {kernels}"
 
 
 def _environment(environment: Environment) -> list[str]:

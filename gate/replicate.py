@@ -7,19 +7,21 @@ anew for that from their seed, so that the expected answer exists nowhere while 
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from collections.abc import Mapping
 
 import torch
 
 from gate.check import largest_error, sdpa, ulp
-from gate.device import Device
+from gate.device import CaptureError, Device
 from gate.execution import Execution
 from gate.implementations import open_implementation
 from gate.messages import Attempt, Plan
-from gate.records import EMPTY, Replicate, Status
+from gate.records import EMPTY, ClockPair, Replicate, Status
 from gate.sdpa import PREFIX
 
+BATCH_MS, MOST_LAUNCHES = 5.0, 500
 TIMED_SLACK = 2.0
 """A timed output is held against SDPA, not the oracle: both may err, on inputs that no one has seen before. So the
 limit is twice that of the check."""
@@ -30,7 +32,12 @@ def run_replicate(plan: Plan, device: Device) -> Attempt:
     started = time.perf_counter()
     rng = random.Random(plan.seed)
     order = rng.sample(list(plan.arms), len(plan.arms))
-    executions = {arm: _execution(plan, device, arm, rng) for arm in order}
+    executions: dict[str, Execution] = {}
+    for arm in order:
+        try:
+            executions[arm] = _execution(plan, device, arm, rng)
+        except CaptureError as error:
+            return Attempt(Status.UNSUPPORTED, f"{arm} cannot be captured: {error}", uncapturable=arm)
     kept: list[tuple[float, ...]] = []
     for number in range(plan.warmup_rounds + plan.rounds):
         times, wrong = _round(plan, executions, rng)
@@ -43,13 +50,29 @@ def run_replicate(plan: Plan, device: Device) -> Attempt:
         creation_order=tuple(order),
         seconds=time.perf_counter() - started,
         peak_bytes=device.peak_bytes(),
+        clocks=_clock_pairs(plan, executions, kept),
+        direct=plan.direct,
     )
     return Attempt(Status.OK, replicate=replicate)
 
 
+def _clock_pairs(
+    plan: Plan, executions: Mapping[str, Execution], kept: list[tuple[float, ...]]
+) -> dict[str, ClockPair]:
+    """For each arm a batch long enough for the host's clock, which also sees the first launch and the last wait."""
+    pairs: dict[str, ClockPair] = {}
+    for index, arm in enumerate(plan.arms):
+        typical = statistics.median(times[index] for times in kept)
+        launches = max(1, min(MOST_LAUNCHES, round(BATCH_MS / typical)))
+        read = executions[arm].time_batch(launches) if arm != EMPTY else None
+        if read is not None:
+            pairs[arm] = ClockPair(*read, launches)
+    return pairs
+
+
 def _execution(plan: Plan, device: Device, arm: str, rng: random.Random) -> Execution:
     implementation = open_implementation(plan.arms[arm], None if arm == EMPTY else plan.candidate)
-    return Execution(device, implementation, plan.workload, rng)
+    return Execution(device, implementation, plan.workload, rng, capture=arm not in plan.direct)
 
 
 def _round(

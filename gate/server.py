@@ -33,8 +33,9 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def serve(requests: IO[str], answers: IO[str]) -> None:
     """Answers one request a line until the other side hangs up."""
-    from gate import jobs  # noqa: F401  # and torch with it, so that every fork has them
+    from gate import jobs  # and torch with it, so that every fork has them
 
+    jobs.prepare()
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     for line in requests:
         answers.write(json.dumps(run_job(json.loads(line), requests)) + "\n")

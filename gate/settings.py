@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,8 @@ class MeasureSettings(Record):
     """The numbers of replicates at which a trial may stop; the last is its budget."""
     rounds: int = 30
     warmup_rounds: int = 5
+    repeats: int = 3
+    """How often a replicate is taken anew that the GPU was disturbed in."""
     selection_replicates: int = 2
     """Replicates of the trial that picks the fastest SDPA backend."""
 
@@ -94,6 +96,24 @@ def _workloads() -> dict[str, tuple[str, ...]]:
     return {"cpu": ("1,8,512,64,float32",), "cuda": ("1,8,512,64,float16", *long_batches)}
 
 
+def _wider() -> dict[str, tuple[str, ...]]:
+    return {
+        "cpu": ("1,8,128,64,float32", "1,8,512,64,float32,causal", "4,8,256,64,float32"),
+        "cuda": (
+            "1,8,1024,64,float16",
+            "1,8,4096,64,float16",
+            "8,16,512,64,float16",
+            "8,16,2048,64,float16",
+            "32,8,512,32,float16",
+            "32,8,512,128,float16",
+            "8,16,2048,128,float16",
+            "32,8,512,64,bfloat16",
+            "32,8,512,64,float16,causal",
+            "8,16,2048,128,bfloat16,causal",
+        ),
+    }
+
+
 def _matrices() -> dict[str, FuzzMatrix]:
     return {
         "small": FuzzMatrix(
@@ -113,12 +133,11 @@ class Settings(Record):
     tolerance: Mapping[str, Tolerance] = field(default_factory=_tolerances)
     workloads: Mapping[str, tuple[str, ...]] = field(default_factory=_workloads)
     """Per device, the workloads that are required: `B,H,S,D,dtype`."""
+    wider: Mapping[str, tuple[str, ...]] = field(default_factory=_wider)
+    """Per device, what `baseline` records besides: `B,H,S,D,dtype`, and `causal`."""
     fuzz: Mapping[str, FuzzMatrix] = field(default_factory=_matrices)
 
     def __post_init__(self) -> None:
-        """What gate.toml leaves out keeps its default: a table there replaces no other row than its own."""
-        for name, default in (("tolerance", _tolerances()), ("workloads", _workloads()), ("fuzz", _matrices())):
-            object.__setattr__(self, name, {**default, **getattr(self, name)})
         for device, texts in self.workloads.items():
             if not texts:
                 raise ValueError(f"{device} requires no workload; name one at least")
@@ -129,14 +148,14 @@ class Settings(Record):
 
 
 def parse_workload(text: str, dtype: str = "float16") -> Workload:
-    """`B,H,S,D` with an optional fifth part, the dtype. Raises BadInputError."""
+    """`B,H,S,D`, then optionally the dtype, then optionally `causal`. Raises BadInputError."""
     parts = [part.strip() for part in text.split(",")]
-    if len(parts) not in (4, 5):
+    if len(parts) not in (4, 5, 6) or parts[5:] not in ([], ["causal"]):
         raise BadInputError(f"shape '{text}' has {len(parts)} parts; write B,H,S,D, for example 1,8,512,64")
     try:
         batch, heads, seq_len, head_dim = map(int, parts[:4])
         chosen = cast("Dtype", parts[4] if parts[4:] else dtype)  # Workload refuses any other
-        return Workload(batch, heads, seq_len, head_dim, chosen)
+        return Workload(batch, heads, seq_len, head_dim, chosen, causal=bool(parts[5:]))
     except ValueError as error:
         raise BadInputError(f"shape '{text}': {error}; write B,H,S,D, for example 1,8,512,64") from error
 
@@ -144,11 +163,12 @@ def parse_workload(text: str, dtype: str = "float16") -> Workload:
 def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
     """gate.toml at `path` (or in this folder, if there), with `section.name=value` overrides on top.
 
+    What neither names keeps its default, in tables within tables too.
     Raises BadInputError for what cannot be read, or names nothing that can be set.
     """
     from pydantic import TypeAdapter, ValidationError
 
-    table = _read(path)
+    table = _merged(asdict(Settings()), _read(path))
     for override in overrides:
         _apply(table, override)
     try:
@@ -170,6 +190,15 @@ def _read(path: Path | None) -> dict[str, Any]:
         raise BadInputError(f"cannot read {chosen}: {error.strerror}; name a policy file that exists") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInputError(f"{chosen} is not TOML: {error}; mend that line") from error
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    deeper = {name: _merged(under[name], over[name]) for name in over if _both_tables(under.get(name), over[name])}
+    return under | over | deeper
+
+
+def _both_tables(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _apply(table: dict[str, Any], override: str) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from gate.errors import GateError, UnfitEnvironmentError
 from gate.files import from_json, to_json
-from gate.messages import Attempt, CheckRequest, EnvironmentRequest, Plan
+from gate.messages import Attempt, CheckRequest, EnvironmentRequest, Plan, TraceRequest, Traces
 from gate.records import (
     BASELINE,
     BASELINE_AGAIN,
@@ -18,9 +18,12 @@ from gate.records import (
     Arm,
     Correctness,
     Environment,
+    GpuState,
     Record,
     Replicate,
     Status,
+    Telemetry,
+    Trace,
     Trial,
     Workload,
 )
@@ -29,9 +32,16 @@ from gate.sdpa import PREFIX
 from gate.settings import Settings
 from gate.workers import Ending, WorkerServer
 
-TIMING = {"cpu": "monotonic clock, direct call"}
+TIMING = {
+    "cpu": "monotonic clock, direct call",
+    "cuda": "events around a graph replay queued behind a spin",
+}
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many steps are done, and of how many."""
+
+TRACE_S = 120.0
+CANDIDATES_FAULTS = (Status.CRASHED, Status.TIMED_OUT, Status.OUT_OF_MEMORY)
+"""Ways to fail that a broken machine would look like too."""
 
 R = TypeVar("R", bound=Record)
 
@@ -65,6 +75,17 @@ def check_candidate(
     return answer if isinstance(answer, Correctness) else Correctness(*answer)
 
 
+def trace_implementations(
+    server: WorkerServer, device: str, workload: Workload, names: tuple[str, ...], source: str | None = None
+) -> tuple[Trace, ...]:
+    """The kernels of each implementation; one that cannot be traced has a trace that says why."""
+    request = TraceRequest(device, workload, names, source)
+    answer = _answer(Traces, server.call({"kind": "trace", "request": to_json(request)}, TRACE_S))
+    if isinstance(answer, Traces):
+        return answer.traces
+    return tuple(Trace(name, refusal=answer[1]) for name in names)
+
+
 def sdpa_arms(backends: Iterable[str]) -> dict[str, str]:
     """Each SDPA backend as an arm of its own, and the empty launch."""
     return {**{name: PREFIX + name for name in backends}, EMPTY: EMPTY}
@@ -75,6 +96,14 @@ def candidate_arms(impl: str, backend: str) -> dict[str, str]:
     return {BASELINE: PREFIX + backend, BASELINE_AGAIN: PREFIX + backend, CANDIDATE: impl, EMPTY: EMPTY}
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How to look at the device beside every replicate, and how often to take a disturbed one anew."""
+
+    look: Callable[[], GpuState | None] = lambda: None
+    repeats: int = 0
+
+
 def take_trial(
     server: WorkerServer,
     plan: Plan,
@@ -82,6 +111,7 @@ def take_trial(
     limit_s: float,
     is_clear: Callable[[Trial], bool],
     progress: Callable[[int], None],
+    watch: Watch | None = None,
 ) -> Trial:
     """Replicates of `plan`, each with a seed of its own, up to the first of `looks` at which the answer is clear.
 
@@ -92,30 +122,59 @@ def take_trial(
     for look in looks:
         while len(taken) < look:
             progress(len(taken))
-            status, message, replicate = _take_replicate(server, plan, limit_s)
-            if replicate is None:
-                return _trial(plan, taken, looks, status, message)
-            taken.append(replicate)
+            attempt = _undisturbed(server, plan, limit_s, watch or Watch())
+            if attempt.uncapturable is not None and attempt.uncapturable not in plan.direct:
+                plan = replace(plan, direct=(*plan.direct, attempt.uncapturable))
+            elif attempt.replicate is None:
+                return _trial(plan, taken, looks, *_blame(server, plan, attempt, limit_s))
+            else:
+                taken.append(attempt.replicate)
         trial = _trial(plan, taken, looks, Status.OK, "")
         if is_clear(trial):
             break
     return trial
 
 
-def _take_replicate(server: WorkerServer, plan: Plan, limit_s: float) -> tuple[Status, str, Replicate | None]:
+def _undisturbed(server: WorkerServer, plan: Plan, limit_s: float, watch: Watch) -> Attempt:
+    """An attempt in which nothing disturbed the GPU, if one of a few is such; else the last, with what was seen."""
+    for _ in range(1 + watch.repeats):
+        before = watch.look()
+        attempt = _attempt(server, plan, limit_s)
+        after = watch.look()
+        if attempt.replicate is None or before is None or after is None:
+            return attempt
+        telemetry = Telemetry(before, after)
+        attempt = replace(attempt, replicate=replace(attempt.replicate, telemetry=telemetry))
+        if not telemetry.disturbances:
+            break
+    return attempt
+
+
+def _attempt(server: WorkerServer, plan: Plan, limit_s: float) -> Attempt:
     request = replace(plan, seed=secrets.randbits(62))
     answer = _answer(Attempt, server.call({"kind": "replicate", "request": to_json(request)}, limit_s))
     if not isinstance(answer, Attempt):
-        return *answer, None
+        return Attempt(*answer)
     if answer.replicate is not None and not _follows(answer.replicate, request):
-        return Status.CRASHED, "the candidate's process answered with the times of another plan", None
-    return answer.status, answer.message, answer.replicate
+        return Attempt(Status.CRASHED, "the candidate's process answered with the times of another plan")
+    return answer
 
 
 def _follows(replicate: Replicate, plan: Plan) -> bool:
     """Whether seed, arms and rounds are those that were asked for: the answer comes from the candidate's process."""
     asked = plan.seed, sorted(plan.arms), plan.rounds
     return asked == (replicate.seed, sorted(replicate.creation_order), len(replicate.times_ms))
+
+
+def _blame(server: WorkerServer, plan: Plan, attempt: Attempt, limit_s: float) -> tuple[Status, str]:
+    """The candidate's failure, or the machine's where the baseline alone fails now as well."""
+    if attempt.status not in CANDIDATES_FAULTS:
+        return attempt.status, attempt.message
+    alone = {arm: name for arm, name in plan.arms.items() if arm != CANDIDATE}
+    control = _attempt(server, replace(plan, arms=alone, rounds=1, warmup_rounds=1, candidate=None), limit_s)
+    if control.replicate is None:
+        return Status.ENVIRONMENT, f"the baseline alone fails too: {control.message}"
+    return attempt.status, attempt.message
 
 
 def plan_for(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -22,6 +23,10 @@ ALLOWED_ENVIRONMENT = (
     "CC", "CCACHE_DIR", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "CXX", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH",
     "MAX_JOBS", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PATH", "TMPDIR", "TORCH_CUDA_ARCH_LIST",
 )  # fmt: skip
+
+
+GRACE_S = 30.0
+"""How long the server may take beyond its job's limit: to fork, to kill, to read what was printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,10 @@ class WorkerServer:
             process.wait()
 
     def call(self, job: Mapping[str, Any], seconds: float) -> Ending:
-        """Runs one job in a fresh process. Raises GateError where the server itself is gone."""
+        """Runs one job in a fresh process. Raises GateError where the server itself is gone, or says nothing.
+
+        The server holds the job to `seconds`; we hold the server to a little more, for a job may stop it.
+        """
         process = self._running()
         limits = {"seconds": seconds, "memory_mb": self._limits.memory_mb, "file_mb": self._limits.file_mb}
         if process.stdin is None or process.stdout is None:
@@ -106,11 +114,13 @@ class WorkerServer:
         try:
             process.stdin.write(json.dumps({"job": job, "limits": limits}) + "\n")
             process.stdin.flush()
-            answer = process.stdout.readline()
+            answered, _, _ = select.select([process.stdout], [], [], seconds + GRACE_S)
+            answer = process.stdout.readline() if answered else ""
         except BrokenPipeError:
             answer = ""
         if not answer:
-            raise GateError("the fork server ended; run again, and report this if it comes back")
+            process.kill()
+            raise GateError("the fork server ended or was stopped; a candidate that attacks its parent would do that")
         return Ending(**json.loads(answer))
 
     def _running(self) -> subprocess.Popen[str]:
@@ -128,4 +138,5 @@ def stripped_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """
     kept = {name: environment[name] for name in ALLOWED_ENVIRONMENT if name in environment}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
-    return {**kept, "PATH": path, "OMP_WAIT_POLICY": "PASSIVE"}
+    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # so that CUDA and NVML count the GPUs alike
+    return {**kept, **order, "PATH": path, "OMP_WAIT_POLICY": "PASSIVE"}

@@ -18,6 +18,7 @@ COMMANDS = {
     "measure-sdpa": "Time SDPA's backends against one another.",
     "measure-candidate": "Build, check and time a candidate against SDPA.",
     "gate": "Judge from raw samples; no GPU and no torch needed.",
+    "baseline": "Record what SDPA takes on this machine, or check a record against it.",
     "compare": "Compare a measurement with a recorded one: regressed, maintained, improved or undecided.",
     "calibrate": "Replay the decision rules over recorded trials: false alarms, coverage, power.",
     "fuzz": "Check a candidate over a matrix of workloads.",

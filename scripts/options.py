@@ -6,7 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from gate.pipeline import Bench
-    from gate.records import Dtype, Measurement, Workload
+    from gate.records import Dtype, GpuState, Measurement, Workload
     from gate.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -99,15 +99,27 @@ def workloads(shapes: tuple[str, ...], dtype: str | None, device: str, settings:
 
 @contextmanager
 def bench(device: str, settings: Settings) -> Iterator[Bench]:
-    """A running server on the device, telling its progress on standard error."""
+    """A running server on the device, which is ours alone, telling its progress on standard error."""
     from gate.pipeline import Bench
     from gate.workers import WorkerServer
 
-    with WorkerServer(settings.limits) as server:
-        try:
-            yield Bench(server, device, settings, show_progress)
-        finally:
-            clear_progress()
+    with ExitStack() as stack:
+        look = stack.enter_context(own_gpu()) if device == "cuda" else lambda: None
+        server = stack.enter_context(WorkerServer(settings.limits))
+        stack.callback(clear_progress)
+        yield Bench(server, device, settings, show_progress, look)
+
+
+@contextmanager
+def own_gpu() -> Iterator[Callable[[], GpuState]]:
+    """The visible GPU, locked against other gates on this machine; yields how to look at it."""
+    from gate import nvml
+    from gate.gpu_lock import gpu_lock
+
+    with nvml.session():
+        index = nvml.visible_index()
+        with gpu_lock(nvml.describe_gpu(index).uuid_hash, lambda words: click.echo(f"waiting: {words}", err=True)):
+            yield lambda: nvml.look(index)
 
 
 def show_progress(label: str, done: int, total: int) -> None:

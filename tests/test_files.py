@@ -1,5 +1,8 @@
 import json
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,6 +124,12 @@ def test_a_number_that_is_not_finite_is_refused(number, path, table):
     refusal(path, text, errors.NonFiniteNumberError)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_not_finite_is_refused_even_where_no_number_belongs(number, path):
+    text = to_json(examples.run()).replace('"impl":"honest"', f'"impl":{number}')
+    assert number in refusal(path, text, errors.NonFiniteNumberError)
+
+
 def test_medians_that_are_not_the_samples_are_refused(path, table):
     table["measurement"]["evaluations"][0]["trial"]["median_ms"]["candidate"] *= 0.99
     assert "median_ms" in refusal(path, json.dumps(table), errors.InconsistentFileError)
@@ -204,10 +213,10 @@ def test_a_written_file_can_be_read_by_everyone(path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
-def test_text_is_written_as_utf8_whatever_the_locale(path, monkeypatch):
-    monkeypatch.setattr("locale.getpreferredencoding", lambda *_: "ascii")
-    monkeypatch.setattr("locale.getencoding", lambda: "ascii")
-    write_text(path, "✅ 1.25×")
+def test_text_is_utf8_whatever_the_locale(path):
+    code = "import sys, pathlib, gate.files as f; f.write_text(pathlib.Path(sys.argv[1]), '\\u2705 1.25\\u00d7')"
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    subprocess.run([sys.executable, "-c", code, path], env=environment, check=True)
     assert path.read_bytes() == "✅ 1.25×".encode()
 
 

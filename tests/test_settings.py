@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,13 @@ def test_what_a_policy_leaves_out_keeps_its_default(policy):
     assert settings.required("cpu") == (Workload(1, 1, 8, 32, "float32"),)
     assert settings.required("cuda") == Settings().required("cuda")
     assert settings.fuzz["full"] == Settings().fuzz["full"]
+
+
+def test_an_override_leaves_its_neighbours_at_their_defaults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(overrides=["fuzz.small.batch=[2]", "tolerance.float32.atol=0.5"])
+    assert settings.fuzz["small"] == replace(Settings().fuzz["small"], batch=(2,))
+    assert settings.tolerance["float32"] == replace(Settings().tolerance["float32"], atol=0.5)
 
 
 def test_an_override_wins_over_the_file(policy):
@@ -154,7 +162,7 @@ def test_a_shape_may_name_its_dtype():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", "1,8,512", "1,8,512,64,float16,causal", "1,8,x,64", "1,8,,64", "1,8,5.5,64", "0,8,512,64",
+    "text", ["", "1", "1,8,512", "1,8,512,64,float16,casual", "1,8,x,64", "1,8,,64", "1,8,5.5,64", "0,8,512,64",
              "-1,8,512,64", "1,8,512,64,", "1,8,512,64,float64", "1x8x512x64"],
 )  # fmt: skip
 def test_a_malformed_shape_is_refused_with_an_example(text):

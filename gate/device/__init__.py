@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from gate.device.base import Device, Launch
-from gate.errors import BadInputError, UnfitEnvironmentError
+from gate.device.base import Captured, CaptureError, Device, Launch
+from gate.errors import BadInputError
 
-__all__ = ["Device", "Launch", "choose_device", "open_device"]
+__all__ = ["CaptureError", "Captured", "Device", "Launch", "choose_device", "open_device"]
 
 
 def choose_device(wanted: str, possible: Collection[str] = ("cuda", "cpu")) -> str:
@@ -23,13 +23,9 @@ def choose_device(wanted: str, possible: Collection[str] = ("cuda", "cpu")) -> s
 
 
 def _has_nvidia_gpu() -> bool:
-    import pynvml
+    from gate.nvml import gpu_names
 
-    try:
-        pynvml.nvmlInit()
-        return bool(pynvml.nvmlDeviceGetCount())
-    except pynvml.NVMLError:
-        return False
+    return bool(gpu_names())
 
 
 def open_device(kind: str) -> Device:
@@ -38,4 +34,6 @@ def open_device(kind: str) -> Device:
         from gate.device.cpu import CpuDevice
 
         return CpuDevice()
-    raise UnfitEnvironmentError(f"timing on '{kind}' is not built yet; use --device cpu")
+    from gate.device.cuda import CudaDevice
+
+    return CudaDevice()

@@ -1,7 +1,7 @@
 """What a measurement asks of a device.
 
-The protocol of one timing is always the same: `flush` the caches, then `time` a launch that was `capture`d
-before. On CUDA, capture makes a graph and time queues its replay behind a spin, between two events, so that
+A launch is `capture`d once, and then `time`d from a cold cache as often as wanted. On CUDA, capture makes a graph and
+time queues its replay behind a spin, between two events, so that
 the host's latency stays outside; the CPU has no queue, so that its launch is the call itself under a monotonic clock.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
 
 Launch: TypeAlias = "Callable[[], torch.Tensor]"
 """A call without arguments; it returns the tensor that holds its output."""
+
+
+class CaptureError(Exception):
+    """A call cannot be captured. The process that tried is not to be used any further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What to replay in place of a call, and the tensor that every replay writes, where it is the same each time."""
+
+    launch: Launch
+    output: torch.Tensor | None = None
 
 
 class Device(ABC):
@@ -31,17 +44,28 @@ class Device(ABC):
     def name(self) -> str:
         """The model, as its maker names it."""
 
-    @abstractmethod
-    def capture(self, launch: Launch) -> Launch:
-        """What to replay in place of `launch`: the same work, with as little of the host as the device allows."""
+    @property
+    def stream(self) -> int | None:
+        """The queue in which candidates must put their work, as a pointer; None where there is none."""
+        return None
 
     @abstractmethod
-    def flush(self) -> None:
-        """Evict the last timing's inputs and outputs from the cache."""
+    def capture(self, launch: Launch) -> Captured:
+        """What to replay in place of `launch`: the same work, with as little of the host as the device allows.
+
+        Raises CaptureError.
+        """
 
     @abstractmethod
-    def time(self, launch: Launch) -> tuple[float, torch.Tensor]:
-        """Run a captured launch once: how long the device worked, in milliseconds, and the output."""
+    def time(self, launch: Launch, prepare: Callable[[], None]) -> tuple[float, torch.Tensor]:
+        """Prepare, then run a captured launch once from a cold cache: milliseconds, and the output as of then."""
+
+    def time_batch(self, launch: Launch, count: int) -> tuple[float, float] | None:  # noqa: ARG002
+        """Run a captured launch `count` times in a row: milliseconds by the device's clock, and by the host's.
+
+        None where the device has no clock of its own.
+        """
+        return None
 
     @abstractmethod
     def synchronize(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from gate.device.base import Device, Launch
+from gate.device.base import Captured, Device, Launch
 from gate.machine import cpu_model, l2_bytes
 
 FLUSH_FACTOR = 2
@@ -32,13 +32,12 @@ class CpuDevice(Device):
     def name(self) -> str:
         return cpu_model()
 
-    def capture(self, launch: Launch) -> Launch:
-        return launch
+    def capture(self, launch: Launch) -> Captured:
+        return Captured(launch)
 
-    def flush(self) -> None:
+    def time(self, launch: Launch, prepare: Callable[[], None]) -> tuple[float, torch.Tensor]:
+        prepare()
         self._scratch.add_(1.0)  # reads and writes every line, on all threads
-
-    def time(self, launch: Launch) -> tuple[float, torch.Tensor]:
         started = time.perf_counter_ns()
         output = launch()
         return (time.perf_counter_ns() - started) / 1e6, output

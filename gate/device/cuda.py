@@ -1,0 +1,114 @@
+"""The CUDA device: events around a graph replay that is queued behind a spin, on a stream of its own.
+
+One timing is, in the order of the stream:
+
+    flush L2 · spin · poison the output · start event · the launch · end event · copy of the output
+
+The spin holds the stream until the host has queued all the rest, so that host latency stays outside the events. The
+poison stands after the spin: what a side stream wrote ahead of time is gone. The copy stands at the end event: what a
+side stream would write later is not in it, and that copy is what gets checked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+
+import torch
+
+from gate.device.base import Captured, CaptureError, Device, Launch
+from gate.errors import UnfitEnvironmentError
+
+FLUSH_FACTOR = 4
+LEAST_FLUSH_BYTES = 256 << 20
+FIRST_SPIN_CYCLES = 200_000  # about 0.1 ms
+MOST_SPIN_CYCLES = 40_000_000  # about 20 ms: a launch that waits for the device is timed with its wait
+WARM_UPS = 3
+
+
+class CudaDevice(Device):
+    """The current CUDA device. Raises UnfitEnvironmentError where torch sees none."""
+
+    kind = "cuda"
+    timing = "events around a graph replay queued behind a spin"
+
+    def __init__(self) -> None:
+        if not torch.cuda.is_available():
+            raise UnfitEnvironmentError("torch sees no CUDA device; see `kernel-gate doctor --device cuda`")
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        torch.cuda.set_stream(self._stream)
+        size = max(FLUSH_FACTOR * torch.cuda.get_device_properties().L2_cache_size, LEAST_FLUSH_BYTES)
+        self._scratch = torch.empty(size, dtype=torch.uint8, device="cuda")
+        self._start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self._end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self._spin_cycles = FIRST_SPIN_CYCLES
+        self._driver = ctypes.CDLL("libcuda.so.1")
+
+    @property
+    def name(self) -> str:
+        return torch.cuda.get_device_name()
+
+    @property
+    def stream(self) -> int:
+        return self._stream.cuda_stream
+
+    def capture(self, launch: Launch) -> Captured:
+        for _ in range(WARM_UPS):  # lazy loading, compilation and handles stay out of the graph
+            launch()
+        self.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                output = launch()
+        except Exception as error:  # whatever a candidate makes of it: a broken call fails without a graph too
+            raise CaptureError(str(error).partition("\n")[0]) from error
+
+        def replay() -> torch.Tensor:
+            graph.replay()
+            return output
+
+        return Captured(replay, output)
+
+    def time(self, launch: Launch, prepare: Callable[[], None]) -> tuple[float, torch.Tensor]:
+        while True:
+            at_the_end, queued_in_time = self._queue(launch, prepare)
+            self.synchronize()
+            if queued_in_time or self._spin_cycles >= MOST_SPIN_CYCLES:
+                return self._start.elapsed_time(self._end), at_the_end
+            self._spin_cycles *= 2
+
+    def _queue(self, launch: Launch, prepare: Callable[[], None]) -> tuple[torch.Tensor, bool]:
+        """One timing's work, and whether all of it was queued before the clock started."""
+        self._driver.cuCtxResetPersistingL2Cache()
+        self._scratch.zero_()
+        _spin(self._spin_cycles)
+        prepare()
+        self._start.record()
+        output = launch()
+        self._end.record()
+        return output.clone(), not self._start.query()  # type: ignore[no-untyped-call]
+
+    def time_batch(self, launch: Launch, count: int) -> tuple[float, float]:
+        self.synchronize()
+        started = time.perf_counter_ns()
+        self._start.record()
+        for _ in range(count):
+            launch()
+        self._end.record()
+        self.synchronize()
+        return self._start.elapsed_time(self._end), (time.perf_counter_ns() - started) / 1e6
+
+    def synchronize(self) -> None:
+        torch.cuda.synchronize()
+
+    def empty_launch(self) -> Callable[[], None]:
+        return lambda: _spin(0)
+
+    def peak_bytes(self) -> int:
+        return torch.cuda.max_memory_reserved()
+
+
+def _spin(cycles: int) -> None:
+    """A kernel that does nothing for so many cycles: torch has none that is public."""
+    torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]

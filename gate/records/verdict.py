@@ -1,0 +1,149 @@
+"""What follows: policy, comparisons, gates and the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from gate.records.base import SCHEMA_VERSION, Record, require
+from gate.records.evidence import Measurement
+from gate.records.workload import Workload
+
+
+class Outcome(StrEnum):
+    """What a gate or a verdict says. The order is that of precedence when gates disagree."""
+
+    ENVIRONMENT = "environment"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    UNDECIDED = "undecided"
+    PASS = "pass"
+
+
+EXIT_CODES: Mapping[Outcome, int] = {
+    Outcome.PASS: 0,
+    Outcome.REJECTED: 1,
+    Outcome.UNDECIDED: 2,
+    Outcome.FAILED: 3,
+    Outcome.ENVIRONMENT: 69,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy(Record):
+    """What a candidate must show (the `[gates]` of gate.toml)."""
+
+    alpha: float = 0.05
+    speedup: float = 0.95
+    strict: bool = False
+    min_replicates: int = 5
+    control_alpha: float = 0.01
+    control_margin: float = 0.0025
+    margin: float = 0.03
+    improvement: float = 0.10
+    cliffs_delta: float = 0.3
+    session_sd: float = 0.005
+    ratio_session_sd: float = 0.003
+    clock_tolerance: float = 0.10
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "control_alpha"):
+            value = getattr(self, name)
+            require(0 < value < 1, f"{name} lies between 0 and 1, not at {value}")
+        for name in (
+            "control_margin",
+            "margin",
+            "improvement",
+            "cliffs_delta",
+            "session_sd",
+            "ratio_session_sd",
+            "clock_tolerance",
+        ):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"{name} lies in [0, 1), not at {value}")
+        require(0 < self.speedup <= 1, f"speedup, a ratio of times, lies in (0, 1], not at {self.speedup}")
+        require(self.min_replicates >= 2, "fewer than 2 replicates show no spread")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate(Record):
+    """A ratio of times with its interval, and the p-value of it being 1.
+
+    All but the point are absent where there were too few replicates, or no spread between them.
+    """
+
+    point: float
+    low: float | None
+    high: float | None
+    confidence: float
+    replicates: int
+    p_value: float | None = None
+
+    def __post_init__(self) -> None:
+        require(math.isfinite(self.point) and self.point > 0, "a ratio of times is positive")
+        require((self.low is None) == (self.high is None) == (self.p_value is None), "an interval is whole or absent")
+        if self.low is not None and self.high is not None:
+            require(self.low <= self.point <= self.high, "a point lies within its interval")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Record):
+    """Candidate against baseline on one workload. `ratio` below 1 is faster; `control` is the A/A ratio."""
+
+    workload: Workload
+    baseline: str
+    candidate: str
+    paired: bool
+    baseline_ms: float
+    candidate_ms: float
+    ratio: Estimate
+    control: Estimate | None = None
+    floor_ms: float | None = None
+    smallest_difference: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gate(Record):
+    """One gate on one workload: what it said, and on what evidence."""
+
+    name: str
+    workload: Workload | None
+    outcome: Outcome
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Record):
+    """The answer: reason and next step are one sentence each."""
+
+    outcome: Outcome
+    reason: str
+    next_step: str
+    gates: tuple[Gate, ...]
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(bool(self.gates), "a verdict rests on at least one gate")
+        worst = min((gate.outcome for gate in self.gates), key=list(Outcome).index)
+        require(self.outcome is worst, f"verdict {self.outcome} contradicts its gates, which say {worst}")
+
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 1 rejected, 2 undecided, 3 the candidate failed, 69 the environment is unfit."""
+        return EXIT_CODES[self.outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Record):
+    """A measurement, the policy it was judged by, and the verdict that follows from the two."""
+
+    measurement: Measurement
+    policy: Policy
+    comparisons: tuple[Comparison, ...]
+    verdict: Verdict
+    kind: Literal["run"] = "run"
+    schema_version: Literal[1] = SCHEMA_VERSION

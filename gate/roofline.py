@@ -1,0 +1,43 @@
+"""What a device cannot beat: the time to read the inputs, and the time to do the arithmetic, at its peaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gate.records import Gpu, Workload
+
+FLOPS_PER_CYCLE: Mapping[tuple[int, int], int] = {
+    (7, 0): 1024,
+    (7, 5): 1024,
+    (8, 0): 2048,
+    (8, 6): 1024,
+    (8, 7): 2048,
+    (8, 9): 1024,
+    (9, 0): 4096,
+}
+"""Of one multiprocessor's tensor cores, dense, in 16 bits; from NVIDIA's architecture white papers."""
+
+
+def floor_ms(workload: Workload, gpu: Gpu) -> float | None:
+    """The least time for one call, in milliseconds; None where the GPU's peaks are not known.
+
+    Inputs are read once, since they are flushed from the cache; the output may stay in it. Clocks are the highest.
+    """
+    floors = [each for each in (_memory_ms(workload, gpu), _arithmetic_ms(workload, gpu)) if each is not None]
+    return max(floors, default=None)
+
+
+def _memory_ms(workload: Workload, gpu: Gpu) -> float | None:
+    if gpu.memory_clock_max_mhz is None or gpu.memory_bus_bits is None:
+        return None
+    bytes_per_s = gpu.memory_clock_max_mhz * 1e6 * 2 * gpu.memory_bus_bits / 8  # two transfers a cycle
+    return 1e3 * workload.bytes * 3 / 4 / bytes_per_s
+
+
+def _arithmetic_ms(workload: Workload, gpu: Gpu) -> float | None:
+    per_cycle = FLOPS_PER_CYCLE.get(gpu.capability)
+    if per_cycle is None or gpu.sm_count is None or gpu.sm_clock_max_mhz is None:
+        return None
+    if workload.dtype == "float32":
+        per_cycle //= 2  # TF32, the fastest that 32-bit inputs can have
+    return 1e3 * workload.flops / (per_cycle * gpu.sm_count * gpu.sm_clock_max_mhz * 1e6)

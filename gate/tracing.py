@@ -1,0 +1,54 @@
+"""Which kernels a call really runs, and for how long by CUPTI's clock: the third one, next to events and host."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+from gate.device import Device
+from gate.execution import Execution
+from gate.implementations import Implementation
+from gate.records import Trace, Workload
+
+LAUNCHES = 10
+
+
+def trace(device: Device, name: str, implementation: Implementation, workload: Workload) -> Trace:
+    """The kernels (on a CPU, the operators) of one call of `implementation`, from a warm cache.
+
+    `kernel_ms` is their summed duration per call; None where the profiler saw no kernels.
+    """
+    execution = Execution(device, implementation, workload, random.Random(0))
+    execution.refresh(1)
+    for _ in range(3):
+        execution.run()
+    events = _kernels(execution) if device.kind == "cuda" else _operators(execution)
+    names = tuple(dict.fromkeys(event.name for event in events))
+    if device.kind != "cuda" or not events:
+        return Trace(name, names)
+    return Trace(name, names, sum(event.time_range.elapsed_us() for event in events) / 1e3 / LAUNCHES)
+
+
+def _kernels(execution: Execution) -> list[Any]:
+    """Every kernel, copy and fill on the device, as CUPTI reports them."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        _launch(execution)
+    return [event for event in seen.events() or () if event.device_type.name == "CUDA"]
+
+
+def _operators(execution: Execution) -> list[Any]:
+    """The attention operators. torch.profiler would import torch's compiler first, which takes longer than this."""
+    from torch.autograd.profiler import profile
+
+    with profile() as seen:
+        _launch(execution)
+    events: Iterable[Any] = seen.function_events or ()
+    return [event for event in events if event.name.startswith("aten::_scaled_dot_product")]
+
+
+def _launch(execution: Execution) -> None:
+    for _ in range(LAUNCHES):
+        execution.run()

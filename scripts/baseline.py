@@ -1,0 +1,63 @@
+"""What SDPA takes on this machine, for later comparison."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scripts import cli, options
+
+if TYPE_CHECKING:
+    from gate.records import Measurement
+    from gate.settings import Settings
+
+
+@click.command("baseline")
+@options.measuring
+@options.settings
+@click.option("--check", is_flag=True, help="Measure, and say whether the record still describes this machine.")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("baselines"), help="Where records are.")
+def command(
+    shapes: tuple[str, ...], dtype: str | None, device: str, settings: Settings, check: bool, folder: Path
+) -> int:
+    """Record SDPA's backends on the required workloads and a wider matrix: baselines/<device>/sdpa.json."""
+    from gate.device import choose_device
+    from gate.judge import conduct
+    from gate.pipeline import measure_sdpa
+    from gate.records import EXIT_CODES
+    from gate.settings import parse_workload
+    from gate.tables import times_table
+
+    chosen = choose_device(device)
+    workloads = options.workloads(shapes, dtype, chosen, settings)
+    if not shapes:
+        workloads = (*workloads, *(parse_workload(text) for text in settings.wider[chosen]))
+    with options.bench(chosen, settings) as bench:
+        measurement = measure_sdpa(bench, "all", workloads)
+    path = folder / slug(measurement.environment.device_name) / "sdpa.json"
+    if check:
+        return _check(measurement, path, settings)
+    options.deliver(measurement, path, times_table)
+    return EXIT_CODES[conduct(measurement)]
+
+
+def slug(name: str) -> str:
+    """A device's name as a folder: `NVIDIA H200` is `nvidia-h200`."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _check(measurement: Measurement, path: Path, settings: Settings) -> int:
+    from gate.files import load, measurement_of
+    from gate.regression import EXIT_CODES, changes, overall
+    from gate.tables import changes_table
+
+    seen = changes(measurement, measurement_of(load(path)), settings.gates)
+    click.echo(f"{overall(seen).value.upper()}: this machine against {path}\n\n{changes_table(seen)}")
+    return EXIT_CODES[overall(seen)]
+
+
+if __name__ == "__main__":
+    cli.run(command)

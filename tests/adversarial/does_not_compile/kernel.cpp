@@ -1,0 +1,3 @@
+#include "honest.h"
+
+extern "C" int attention(const attention_args *a) { return honest(a) }

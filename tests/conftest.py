@@ -1,0 +1,86 @@
+"""What many tests share: the build cache, one fork server a test process, and the command line in-process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gate.pipeline import Bench
+from gate.workers import WorkerServer
+from tests import examples
+
+
+@pytest.fixture(scope="session", autouse=True)
+def surroundings(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Builds are kept from one run of the tests to the next; two test processes share two processors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERNEL_GATE_CACHE", str(request.config.cache.mkdir("builds")))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.delenv("IMPL", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def server(surroundings: None) -> Iterator[WorkerServer]:
+    """A fork server for all tests of this process; none may end it."""
+    with WorkerServer(examples.limits()) as running:
+        yield running
+
+
+@pytest.fixture
+def bench(server: WorkerServer) -> Bench:
+    """Where small measurements are made."""
+    return Bench(server, "cpu", examples.settings(), lambda label, done, total: None)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said, and the code it ended with."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line of an error; fails where there are more, or a traceback."""
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("kernel-gate: ")
+        return lines[0]
+
+
+@pytest.fixture
+def kernel_gate(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """The command line, in this process."""
+    from scripts import cli
+
+    def call(*arguments: object) -> Answer:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        said = capfd.readouterr()
+        return Answer(int(ended.value.code or 0), said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def python_candidate(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a candidate in Python; returns its folder, whose parent is a kernels directory."""
+
+    def make(code: str, name: str = "made_up", **fields: str) -> Path:
+        folder = tmp_path / "kernels" / name
+        folder.mkdir(parents=True)
+        (folder / "kernel.py").write_text(code)
+        table = {
+            "name": f'"{name}"', "summary": '"made up for a test"', "language": '"python"',
+            "sources": '["kernel.py"]', "devices": '["cpu"]', "supports": '{ dtypes = ["float32"] }', **fields,
+        }  # fmt: skip
+        (folder / "kernel.toml").write_text("".join(f"{key} = {value}\n" for key, value in table.items()))
+        return folder
+
+    return make

@@ -1,0 +1,28 @@
+"""Looking at processes from outside, and waiting for what must come."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+DEADLINE_S = 60.0
+"""How long to wait: never reached on a machine that works."""
+
+
+def eventually(condition: Callable[[], object]) -> bool:
+    """Whether the condition comes true before the deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return bool(condition())
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists, and is more than a zombie."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

@@ -1,0 +1,187 @@
+"""Every way to be wrong fails the check that is named after it."""
+
+import math
+
+import pytest
+import torch
+
+from gate import reference
+from gate.check import check, largest_error, ulp
+from gate.device import open_device
+from gate.implementations import Bound, Implementation, SdpaBackend
+from gate.records import Status
+from gate.settings import Settings, Tolerance
+from tests import examples
+
+TOLERANCE = Settings().tolerance["float32"]
+
+
+class Answering(Implementation):
+    """Writes the oracle's answer, after `spoil(out, operands, number_of_call)` had its way with it."""
+
+    def __init__(self, spoil=lambda out, operands, call: None):
+        self.spoil = spoil
+
+    def bind(self, operands, device):
+        calls = []
+
+        def launch():
+            calls.append(1)
+            each = operands
+            answer = reference.attention(each.q, each.k, each.v, each.scale, each.causal)
+            each.out.copy_(answer)
+            self.spoil(each.out, each, len(calls))
+            return each.out
+
+        return Bound(launch)
+
+
+def checked(spoil=lambda out, operands, call: None, tolerance=TOLERANCE, **changes):
+    return check(open_device("cpu"), Answering(spoil), examples.workload(**changes), tolerance, seed=1)
+
+
+def failed(correctness) -> list[str]:
+    return [each.name for each in correctness.checks if not each.passed]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("seq_len", [1, 2, 17, 130])
+def test_the_oracles_own_answer_passes(seq_len, causal):
+    correctness = checked(seq_len=seq_len, causal=causal)
+    assert (correctness.status, failed(correctness)) == (Status.OK, [])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("backend", ["flash", "math"])
+def test_sdpa_passes_its_own_check(backend, dtype):
+    workload = examples.workload(dtype=dtype, seq_len=200)
+    tolerance = Settings().tolerance[dtype]
+    assert check(open_device("cpu"), SdpaBackend(backend), workload, tolerance, seed=1).status is Status.OK
+
+
+def drop_the_last_tile(out, operands, call):
+    keys = operands.k.shape[2] - 16
+    part = [each[:, :, :keys] for each in (operands.k, operands.v)]
+    out.copy_(torch.nn.functional.scaled_dot_product_attention(operands.q, *part, scale=operands.scale))
+
+
+def scale_wrongly(out, operands, call):
+    answer = reference.attention(operands.q, operands.k, operands.v, operands.scale * 1.03, operands.causal)
+    out.copy_(answer)
+
+
+def forget_causality(out, operands, call):
+    out.copy_(reference.attention(operands.q, operands.k, operands.v, operands.scale, False))
+
+
+def answer_in_half_precision(out, operands, call):
+    out.copy_(out.half())
+
+
+ON_EVERY_INPUT = {
+    "one element is NaN": (lambda out, *_: out.view(-1)[-1].fill_(math.nan), "finite"),
+    "one element is infinite": (lambda out, *_: out.view(-1)[0].fill_(math.inf), "finite"),
+    "one element is off": (lambda out, *_: out.view(-1)[77].add_(1e-3), "elementwise tolerance"),
+    "all is one percent too large": (lambda out, *_: out.mul_(1.01), "elementwise tolerance"),
+    "a constant": (lambda out, *_: out.fill_(0.0), "elementwise tolerance"),
+    "the mean of v": (lambda out, operands, _: out.copy_(operands.v.mean(2, keepdim=True).expand_as(out)),
+                      "elementwise tolerance"),
+    "the last tile is dropped": (drop_the_last_tile, "elementwise tolerance"),
+    "the scale is off by 3%": (scale_wrongly, "elementwise tolerance"),
+    "half precision": (answer_in_half_precision, "accuracy of SDPA"),
+    "worse than SDPA, within the tolerance": (lambda out, *_: out.add_(9e-6), "accuracy of SDPA"),
+    "q is written to": (lambda out, operands, _: operands.q.mul_(2.0), "inputs unchanged"),
+    "v becomes NaN": (lambda out, operands, _: operands.v.fill_(math.nan), "inputs unchanged"),
+    "another storage": (lambda out, *_: out.set_(out.clone()), "own storage"),
+    "another shape": (lambda out, *_: out.set_(torch.zeros(3, 1)), "own storage"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "name"), ON_EVERY_INPUT.values(), ids=ON_EVERY_INPUT)
+def test_what_is_wrong_is_rejected_by_the_check_of_that_name(spoil, name):
+    correctness = checked(spoil)
+    assert correctness.status is Status.INCORRECT
+    assert name in failed(correctness)
+    assert correctness.message.split(":")[0] in failed(correctness)
+
+
+def test_nan_passes_no_comparison():
+    correctness = checked(lambda out, *_: out.view(-1)[7].fill_(math.nan))
+    assert {"finite", "elementwise tolerance", "accuracy of SDPA"} <= set(failed(correctness))
+
+
+def test_what_ignores_the_mask_is_rejected_where_it_matters():
+    assert checked(forget_causality, causal=False).status is Status.OK
+    assert checked(forget_causality, causal=True).status is Status.INCORRECT
+
+
+def test_the_second_rule_catches_what_the_tolerance_lets_through():
+    assert failed(checked(lambda out, *_: out.add_(9e-6))) == [
+        "accuracy of SDPA", "accuracy of SDPA on other inputs",
+    ]  # fmt: skip
+
+
+def test_the_tolerance_catches_what_the_second_rule_lets_through():
+    correctness = checked(lambda out, *_: out.add_(1e-7), tolerance=Tolerance(atol=1e-9, rtol=0.0))
+    assert set(failed(correctness)) == {"elementwise tolerance", "elementwise tolerance on other inputs"}
+
+
+def test_a_stale_answer_fails_on_other_inputs_alone():
+    kept = []
+
+    def spoil(out, operands, call):
+        kept.append(out.clone())
+        out.copy_(kept[0])
+
+    assert all(name.endswith("on other inputs") for name in failed(checked(spoil)))
+    assert checked(spoil).status is Status.INCORRECT
+
+
+def test_another_answer_on_the_same_inputs_is_not_repeatable():
+    def last_bit(out, operands, call):
+        if call == 2:
+            out.view(-1)[0] = torch.nextafter(out.view(-1)[0], torch.tensor(math.inf))
+
+    assert failed(checked(last_bit)) == ["repeatable"]
+
+
+def test_evidence_names_the_first_element_that_is_off():
+    correctness = checked(lambda out, *_: out[0, 1, 5, 3].add_(1.0))
+    assert "out[0, 1, 5, 3]" in correctness.message
+    assert "1 of 4096" in correctness.message
+
+
+def test_the_errors_are_the_worst_of_both_inputs():
+    def once(out, operands, call):
+        if call == 3:
+            out.view(-1)[0].add_(0.5)
+
+    correctness = checked(once)
+    assert correctness.max_abs_err == pytest.approx(0.5, abs=1e-5)
+    assert 0 < correctness.sdpa_max_abs_err < 1e-5
+
+
+def test_no_number_is_made_up_for_an_answer_of_nan():
+    correctness = checked(lambda out, *_: out.fill_(math.nan))
+    assert correctness.max_abs_err is None
+    assert correctness.sdpa_max_abs_err > 0
+
+
+def test_an_error_that_is_nan_counts_as_infinite():
+    assert largest_error(torch.tensor([0.0, math.nan]), torch.zeros(2)) == math.inf
+    assert largest_error(torch.tensor([0.0, -3.0]), torch.zeros(2)) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("largest", "dtype", "expected"),
+    [
+        (1.0, torch.float32, 2.0**-23),
+        (1.99, torch.float32, 2.0**-23),
+        (2.0, torch.float32, 2.0**-22),
+        (0.75, torch.float16, 2.0**-11),
+        (1.0, torch.bfloat16, 2.0**-7),
+        (0.0, torch.float32, 0.0),
+    ],
+)
+def test_an_ulp_is_that_of_the_largest_magnitude(largest, dtype, expected):
+    assert ulp(torch.tensor([0.0, -largest]), dtype) == expected

@@ -1,0 +1,446 @@
+"""The command line: exit codes as documented, one line for whatever is expected to go wrong, nothing half-written."""
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import gate.device
+from gate.files import from_json, load, write_record
+from gate.records import Build, Status, Trial
+from scripts import cli
+from tests import examples
+
+ROOT = Path(__file__).parents[1]
+ENTRY = Path(sys.executable).with_name("kernel-gate")
+HEAVY = {"torch", "numpy", "scipy"}
+KERNELS = ("--kernels", examples.ADVERSARIAL)
+HONEST = ("--impl", "honest", *KERNELS)
+TINY = ("--shape", "1,2,64,32", "--replicates", 1, "--iters", 1, "--set", "measure.warmup_rounds=0")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A folder of the test's own: no gate.toml, and nothing to overwrite."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def one_server(server, monkeypatch):
+    """Commands of this test use the running server; tests/workflows has them start their own."""
+    monkeypatch.setattr("gate.workers.WorkerServer", lambda limits: contextlib.nullcontext(server))
+
+
+@pytest.fixture
+def evidence(tmp_path):
+    """Writes a record, and returns its path."""
+
+    def write(record, name: str = "evidence.json") -> Path:
+        write_record(tmp_path / name, record)
+        return tmp_path / name
+
+    return write
+
+
+def crashed() -> Trial:
+    return examples.trial(replicates=0)
+
+
+def unfit() -> Trial:
+    return examples.trial(replicates=0, status=Status.ENVIRONMENT, message="SDPA's own output is off")
+
+
+JUDGED = {
+    "a faster candidate": (examples.trial(ratio=0.8), 0, "PASS"),
+    "a slower candidate": (examples.trial(ratio=1.3), 1, "REJECTED"),
+    "too few replicates": (examples.trial(replicates=2), 2, "UNDECIDED"),
+    "a crash": (crashed(), 3, "FAILED"),
+    "an unfit machine": (unfit(), 69, "ENVIRONMENT"),
+}
+
+
+@pytest.mark.parametrize(("trial", "code", "word"), JUDGED.values(), ids=JUDGED)
+def test_gate_ends_with_the_code_of_the_verdict_that_it_prints(trial, code, word, evidence, kernel_gate):
+    path = evidence(examples.measurement(examples.evaluation(trial=trial)))
+    answer = kernel_gate("gate", "--cand", path)
+    assert answer.code == code
+    assert word in answer.out.splitlines()[0]
+    assert answer.err == ""
+
+
+def test_gate_judges_a_run_by_its_own_policy_and_not_by_the_evidences(evidence, kernel_gate):
+    path = evidence(examples.run())
+    assert kernel_gate("gate", "--cand", path).code == 0
+    assert kernel_gate("gate", "--cand", path, "--speedup", "0.5").code == 1
+
+
+def test_gate_writes_the_run_that_it_judged(evidence, kernel_gate, tmp_path):
+    path = evidence(examples.measurement())
+    kernel_gate("gate", "--cand", path, "--speedup", "0.9", "--out", tmp_path / "run.json")
+    run = load(tmp_path / "run.json")
+    assert run.measurement == examples.measurement()
+    assert run.policy.speedup == 0.9
+
+
+def test_gate_joins_what_was_measured_apart_and_says_so(evidence, kernel_gate):
+    arms = ("candidate", "empty")
+    alone = examples.trial()
+    keep = [index for index, arm in enumerate(alone.arms) if arm.name in arms]
+    replicates = tuple(
+        examples.replicate({alone.arms[i].name: [times[i] for times in each.times_ms] for i in keep}, each.seed)
+        for each in alone.replicates
+    )
+    trial = Trial(Status.OK, tuple(alone.arms[i] for i in keep), alone.timing, 2, replicates=replicates)
+    cand = evidence(examples.measurement(examples.evaluation(trial=trial)), "cand.json")
+    sdpa = evidence(examples.sdpa_measurement(), "sdpa.json")
+    assert kernel_gate("gate", "--cand", cand).code == 2
+    answer = kernel_gate("gate", "--cand", cand, "--sdpa", sdpa)
+    assert "not interleaved" in answer.out
+    assert answer.code in (0, 2)
+
+
+def test_gate_on_sdpa_alone_is_undecided(evidence, kernel_gate):
+    answer = kernel_gate("gate", "--cand", evidence(examples.sdpa_measurement()))
+    assert answer.code == 2
+    assert "no candidate" in answer.out
+
+
+def spoil(text: str, old: str, new: str) -> str:
+    assert old in text
+    return text.replace(old, new, 1)
+
+
+FILES = {
+    "truncated": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "not JSON": lambda text: "ratio: 0.8",
+    "of another version": lambda text: spoil(text, '"schema_version":1', '"schema_version":2'),
+    "of another kind": lambda text: spoil(text, '"kind":"measurement"', '"kind":"verdict"'),
+    "with NaN": lambda text: re.sub(r'"times_ms":\[\[[0-9.]+', '"times_ms":[[NaN', text, count=1),
+    "with infinity": lambda text: re.sub(r'"times_ms":\[\[[0-9.]+', '"times_ms":[[Infinity', text, count=1),
+    "with a median of its own": lambda text: re.sub(r'"baseline":[0-9.]+', '"baseline":0.5', text, count=1),
+    "with a field too many": lambda text: spoil(text, '{"environment":{', '{"environment":{"x\\ny":1,'),
+    "nested beyond reason": lambda text: "[" * 200_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spoiled", FILES.values(), ids=FILES)
+@pytest.mark.parametrize("option", ["--cand", "--sdpa"])
+def test_a_file_that_cannot_be_trusted_is_one_line_and_64(option, spoiled, evidence, kernel_gate, tmp_path):
+    good, bad = evidence(examples.measurement()), tmp_path / "bad.json"
+    bad.write_text(spoiled(good.read_text()))
+    assert bad.read_text() != good.read_text()
+    files = {"--cand": good, "--sdpa": good, option: bad}
+    answer = kernel_gate("gate", *(each for pair in files.items() for each in pair), "--out", tmp_path / "run.json")
+    assert answer.code == 64
+    assert "bad.json" in answer.complaint
+    assert answer.out == ""
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_a_run_whose_verdict_was_changed_is_one_line_and_64(evidence, kernel_gate):
+    slow = examples.run(examples.measurement(examples.evaluation(trial=examples.trial(ratio=1.3))))
+    path = evidence(slow)
+    table = json.loads(path.read_text())
+    table["verdict"] = json.loads(evidence(examples.run(), "fast.json").read_text())["verdict"]
+    path.write_text(json.dumps(table))
+    answer = kernel_gate("gate", "--cand", path)
+    assert answer.code == 64
+    assert "samples" in answer.complaint
+
+
+def test_a_missing_file_is_one_line_and_64(kernel_gate):
+    answer = kernel_gate("gate", "--cand", "missing.json")
+    assert answer.code == 64
+    assert "missing.json" in answer.complaint
+
+
+COMMANDS_WITH_IMPL = ["run", "measure-candidate", "fuzz", "build"]
+
+
+@pytest.mark.parametrize("command", COMMANDS_WITH_IMPL)
+def test_an_unknown_candidate_is_one_line_and_2(command, kernel_gate, tmp_path):
+    answer = kernel_gate(command, "--impl", "wmna", *KERNELS, "--out", tmp_path / "out")
+    assert answer.code == 2
+    assert "honest" in answer.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS_WITH_IMPL)
+def test_impl_comes_from_the_environment_too(command, kernel_gate, monkeypatch):
+    monkeypatch.setenv("IMPL", "wmna")
+    assert "wmna" in kernel_gate(command, *KERNELS).complaint
+
+
+@pytest.mark.parametrize("command", ["run", "measure-candidate", "measure-sdpa"])
+@pytest.mark.parametrize("shape", ["1,8,512", "1,8,x,64", "0,8,512,64", ""])
+def test_a_malformed_shape_is_one_line_and_64(command, shape, kernel_gate, tmp_path):
+    candidate = () if command == "measure-sdpa" else HONEST
+    answer = kernel_gate(command, *candidate, "--shape", shape, "--out", tmp_path / "out")
+    assert answer.code == 64
+    assert "1,8,512,64" in answer.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+WRITERS = {
+    "run": (*HONEST, *TINY),
+    "measure-candidate": (*HONEST, *TINY),
+    "measure-sdpa": TINY,
+    "fuzz": HONEST,
+    "build": HONEST,
+    "gate": ("--cand", "evidence.json"),
+}
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_an_output_below_a_file_is_one_line_and_64_before_any_work(
+    command, evidence, kernel_gate, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("gate.workers.WorkerServer.__enter__", lambda self: pytest.fail("work was begun"))
+    evidence(examples.measurement())
+    answer = kernel_gate(command, *WRITERS[command], "--out", tmp_path / "evidence.json" / "x.json")
+    assert answer.code == 64
+    assert "cannot write" in answer.complaint
+    assert [path.name for path in tmp_path.iterdir()] == ["evidence.json"]
+    assert load(tmp_path / "evidence.json") == examples.measurement()
+
+
+@pytest.mark.parametrize("command", ["measure-candidate", "measure-sdpa", "fuzz", "build", "gate"])
+@pytest.mark.parametrize("out", [".", "folder"])
+def test_an_output_that_is_a_folder_is_one_line_and_64_before_any_work(
+    command, out, evidence, kernel_gate, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("gate.workers.WorkerServer.__enter__", lambda self: pytest.fail("work was begun"))
+    evidence(examples.measurement())
+    (tmp_path / "folder").mkdir()
+    answer = kernel_gate(command, *WRITERS[command], "--out", out)
+    assert answer.code == 64
+    assert "cannot write" in answer.complaint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evidence.json", "folder"]
+
+
+def test_no_compiler_is_one_line_and_69(kernel_gate, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "/nonexistent")
+    monkeypatch.setenv("KERNEL_GATE_CACHE", str(tmp_path / "cache"))
+    answer = kernel_gate("build", *HONEST, "--out", tmp_path / "build.json")
+    assert answer.code == 69
+    assert "CXX" in answer.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_one_line_and_69(kernel_gate, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KERNEL_GATE_CACHE", str(tmp_path / "file" / "cache"))
+    answer = kernel_gate("build", *HONEST)
+    assert answer.code == 69
+    assert "KERNEL_GATE_CACHE" in answer.complaint
+
+
+@pytest.mark.skipif(gate.device._has_nvidia_gpu(), reason="this machine has a GPU")
+def test_cuda_on_a_machine_without_one_is_one_line_and_69(kernel_gate, tmp_path, one_server):
+    answer = kernel_gate("measure-sdpa", "--device", "cuda", "--out", tmp_path / "sdpa.json")
+    assert answer.code == 69
+    assert "--device cpu" in answer.complaint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_that_the_candidate_does_not_run_on_is_one_line_and_64(kernel_gate):
+    answer = kernel_gate("run", *HONEST, "--device", "cuda")
+    assert answer.code == 64
+    assert "--device cpu" in answer.complaint
+
+
+WRONG_USE = {
+    "an unknown command": ["measure"],
+    "an unknown option": ["run", "--impll", "honest"],
+    "an unknown option before the command": ["--verbose", "run"],
+    "an option without its value": ["gate", "--cand"],
+    "a missing option": ["gate"],
+    "a missing candidate": ["run"],
+    "an argument that nobody asked for": ["gate", "--cand", "x.json", "y.json"],
+    "a word for a number": ["gate", "--cand", "x.json", "--alpha", "low"],
+    "an unknown device": ["run", "--impl", "honest", "--device", "tpu"],
+    "an unknown dtype": ["run", "--impl", "honest", "--dtype", "float8"],
+    "an alpha beyond 1": ["gate", "--cand", "x.json", "--alpha", "2"],
+    "no replicates": ["measure-sdpa", "--replicates", "0"],
+    "no rounds": ["measure-sdpa", "--iters", "0"],
+    "an unknown setting": ["gate", "--cand", "x.json", "--set", "gates.alfa=1"],
+    "a missing policy": ["gate", "--cand", "x.json", "--policy", "missing.toml"],
+    "a missing kernels directory": ["candidates", "--kernels", "missing"],
+    "an unknown backend": ["measure-sdpa", "--device", "cpu", "--backend", "cudnn"],
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG_USE.values(), ids=WRONG_USE)
+def test_wrong_use_is_one_line_and_64(arguments, kernel_gate):
+    answer = kernel_gate(*arguments)
+    assert answer.code == 64
+    assert answer.complaint
+    assert answer.out == ""
+
+
+def test_without_a_command_the_help_is_shown_and_64(kernel_gate):
+    answer = kernel_gate()
+    assert answer.code == 64
+    assert "Usage:" in answer.err
+    assert "measure-candidate" in answer.err
+
+
+def run_in_process(command: click.Command, capfd) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(command, [])
+    return ended.value.code, capfd.readouterr().err
+
+
+def test_a_fault_of_our_own_shows_where_it_happened_and_ends_with_70(capfd):
+    @click.command()
+    def faulty() -> None:
+        raise KeyError("a fault")
+
+    code, said = run_in_process(faulty, capfd)
+    assert code == 70
+    assert "KeyError: 'a fault'" in said
+    assert said.splitlines()[-1].startswith("kernel-gate: this is a fault of Kernel Gate itself")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, click.Abort])
+def test_an_interruption_is_one_line_and_130(error, capfd):
+    @click.command()
+    def interrupted() -> None:
+        raise error
+
+    code, said = run_in_process(interrupted, capfd)
+    assert code == 130
+    assert said.strip() == "kernel-gate: interrupted; nothing was written"
+
+
+def test_build_says_what_it_made_and_writes_it(kernel_gate, tmp_path, one_server):
+    answer = kernel_gate("build", *HONEST, "--out", tmp_path / "build.json")
+    assert answer.code == 0
+    assert "libhonest.so" in answer.out
+    assert from_json(Build, (tmp_path / "build.json").read_text(), "build.json").impl == "honest"
+    assert "hit" in kernel_gate("build", *HONEST).out
+
+
+def test_a_build_that_fails_ends_with_3_and_the_compilers_words(kernel_gate, one_server):
+    answer = kernel_gate("build", "--impl", "does_not_compile", *KERNELS)
+    assert answer.code == 3
+    assert "error:" in answer.out
+    assert "Traceback" not in answer.err
+
+
+SMALL_MATRIX = [
+    option
+    for setting in ("batch=[1]", "heads=[2]", "seq_len=[1, 17]", "head_dim=[32]")
+    for option in ("--set", f"fuzz.small.{setting}")
+]
+
+
+@pytest.mark.parametrize(
+    ("impl", "code", "words"),
+    [
+        ("honest", 0, "4 passed, 0 failed, 0 not supported, of 4"),
+        ("stale_output", 1, "0 passed, 4 failed"),
+        ("segfault", 1, "SIGSEGV"),
+        ("nobody", 2, ""),
+        ("does_not_compile", 3, "error:"),
+    ],
+)
+def test_fuzz_ends_with_0_1_2_or_3(impl, code, words, kernel_gate, tmp_path, one_server):
+    answer = kernel_gate(
+        "fuzz", "--impl", impl, *KERNELS, "--device", "cpu", *SMALL_MATRIX, "--out", tmp_path / "fuzz.json"
+    )
+    assert answer.code == code
+    assert words in answer.out
+    assert (tmp_path / "fuzz.json").exists() is (code != 2)
+
+
+def test_fuzz_that_could_check_nothing_has_not_passed(kernel_gate, one_server):
+    answer = kernel_gate("fuzz", *HONEST, "--device", "cpu", "--dtype", "float16", *SMALL_MATRIX)
+    assert answer.code == 1
+    assert "4 not supported" in answer.out
+
+
+def test_measure_sdpa_names_the_fastest_backend(kernel_gate, tmp_path, one_server):
+    answer = kernel_gate("measure-sdpa", "--device", "cpu", *TINY, "--out", tmp_path / "sdpa.json")
+    assert answer.code == 0
+    assert re.search(r"fastest at 1,2,64,32 float32: sdpa:(flash|math)", answer.out)
+    assert load(tmp_path / "sdpa.json").impl is None
+
+
+@pytest.mark.parametrize(("impl", "code"), [("python_honest", 0), ("nan_output", 1), ("segfault", 3)])
+def test_measure_candidate_ends_with_how_the_candidate_behaved(impl, code, kernel_gate, tmp_path, one_server):
+    out = tmp_path / "cand.json"
+    answer = kernel_gate("measure-candidate", "--impl", impl, *KERNELS, *TINY, "--baseline", "flash", "--out", out)
+    assert answer.code == code
+    assert load(out).impl == impl
+
+
+def test_a_shape_that_is_named_twice_is_measured_once(kernel_gate, tmp_path, one_server):
+    kernel_gate("measure-sdpa", "--device", "cpu", *TINY, "--shape", "1,2,64,32", "--out", tmp_path / "sdpa.json")
+    assert load(tmp_path / "sdpa.json").workloads == (examples.workload(),)
+
+
+def test_candidates_lists_all_and_says_which_run_here(kernel_gate):
+    answer = kernel_gate("candidates", "--kernels", ROOT / "kernels", "--device", "cpu")
+    assert answer.code == 0
+    assert re.search(r"^cpu_tiled .*\byes\b", answer.out, re.MULTILINE)
+
+
+def test_candidates_shows_a_broken_one_beside_the_others(kernel_gate, python_candidate):
+    folder = python_candidate("")
+    (folder.parent / "broken").mkdir()
+    (folder.parent / "broken" / "kernel.toml").write_text("name = ")
+    answer = kernel_gate("candidates", "--kernels", folder.parent)
+    assert answer.code == 0
+    assert "broken/kernel.toml" in answer.out
+    assert "made_up" in answer.out
+
+
+def test_doctor_finds_this_machine_fit_for_the_cpu(kernel_gate):
+    answer = kernel_gate("doctor", "--device", "cpu")
+    assert answer.code == 0
+    assert "can judge candidates on cpu" in answer.out
+
+
+def test_doctor_names_what_is_missing_and_ends_with_69(kernel_gate, monkeypatch):
+    monkeypatch.setenv("CXX", "/nonexistent")
+    answer = kernel_gate("doctor", "--device", "cpu")
+    assert answer.code == 69
+    assert "C++ compiler" in answer.complaint
+    assert "apt-get install g++" in answer.out
+
+
+def imported(*arguments: object) -> set[str]:
+    """Top-level packages that the command imports, as a process of its own."""
+    command = [sys.executable, "-X", "importtime", ENTRY, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Usage:" in done.stdout or "PASS" in done.stdout, done.stderr[-500:]
+    return set(re.findall(r"\| +([a-z_]+)$", done.stderr, re.MULTILINE))
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in cli.COMMANDS)], ids=" ".join)
+def test_help_imports_nothing_heavy(command):
+    packages = imported(*command, "--help")
+    assert "click" in packages
+    assert not packages & {*HEAVY, "pydantic", "pynvml", "tabulate"}
+
+
+def test_gate_never_imports_torch(evidence):
+    packages = imported("gate", "--cand", evidence(examples.measurement()))
+    assert "pydantic" in packages
+    assert "torch" not in packages
+
+
+def test_every_command_says_what_it_does(kernel_gate):
+    listed = kernel_gate("--help").out
+    for name in cli.COMMANDS:
+        answer = kernel_gate(name, "--help")
+        assert answer.code == 0
+        assert f"{name} [OPTIONS]" in answer.out
+        assert name in listed

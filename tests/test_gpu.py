@@ -1,0 +1,92 @@
+"""On a real GPU: faults are named and attributed, and what only a GPU allows a cheat is seen through."""
+
+from dataclasses import replace
+
+import pytest
+
+from gate import nvml
+from gate.judge import judge
+from gate.pipeline import Bench, measure_candidate, measure_sdpa
+from gate.records import Outcome, Status, Workload
+from gate.registry import find
+from gate.settings import MeasureSettings, Settings
+from tests import examples
+from tests.test_adversarial import EXPECTED_ON_CUDA, stages
+
+pytestmark = pytest.mark.gpu
+
+WORKLOAD = Workload(1, 8, 512, 64)
+
+
+@pytest.fixture
+def gpu_bench(server):
+    measure = MeasureSettings(baseline="flash", looks=(2,), rounds=8, warmup_rounds=4, selection_replicates=1)
+    limits = examples.limits(check_s=20.0, replicate_s=20.0, memory_mb=8192)
+    with nvml.session():
+        index = nvml.visible_index()
+        settings = Settings(measure=measure, limits=limits)
+        yield Bench(server, "cuda", settings, lambda label, done, total: None, lambda: nvml.look(index))
+
+
+@pytest.mark.parametrize("name", EXPECTED_ON_CUDA)
+def test_every_adversarial_kernel_ends_as_its_status(name, gpu_bench):
+    stage, status, (outcome, exit_code), words = EXPECTED_ON_CUDA[name]
+    measurement = measure_candidate(gpu_bench, find(name, examples.ADVERSARIAL), (WORKLOAD,))
+    *before, last = stages(measurement)
+    assert last[:2] == (stage, status), last
+    assert words in last[2]
+    assert all(each[1] is Status.OK for each in before)
+    run = judge(measurement, gpu_bench.settings.gates)
+    assert (run.verdict.outcome, run.verdict.exit_code) == (outcome, exit_code)
+
+
+def test_the_replicate_after_a_fault_starts_clean(gpu_bench):
+    measure_candidate(gpu_bench, find("cuda_illegal_address", examples.ADVERSARIAL), (WORKLOAD,))
+    measurement = measure_candidate(gpu_bench, find("cuda_honest", examples.ADVERSARIAL), (WORKLOAD,))
+    assert measurement.evaluations[0].trial.status is Status.OK
+
+
+def test_a_call_that_no_graph_can_hold_is_launched_directly_and_recorded_as_such(gpu_bench):
+    name = "cuda_waits_for_the_device"
+    (seen,) = measure_candidate(gpu_bench, find(name, examples.ADVERSARIAL), (WORKLOAD,)).evaluations
+    assert [replicate.direct for replicate in seen.trial.replicates] == [("candidate",)] * 2
+
+
+def test_every_backend_names_the_kernels_it_really_runs(gpu_bench):
+    (seen,) = measure_sdpa(gpu_bench, "all", (WORKLOAD,)).evaluations
+    kernels = {trace.implementation: " ".join(trace.kernels) for trace in seen.traces}
+    assert "flash" in kernels["sdpa:flash"]
+    assert "cudnn" in kernels["sdpa:cudnn"]
+    assert "fmha" in kernels["sdpa:efficient"]
+    assert "gemm" in kernels["sdpa:math"]
+
+
+def test_three_clocks_agree_on_a_kernel_of_some_length(gpu_bench):
+    (seen,) = measure_sdpa(gpu_bench, "all", (Workload(32, 8, 512, 64),)).evaluations
+    for trace in seen.traces:
+        pair = seen.sdpa.replicates[0].clocks[trace.implementation.removeprefix("sdpa:")]
+        assert pair.device_ms == pytest.approx(pair.host_ms, rel=0.1)
+        assert pair.device_ms / pair.launches == pytest.approx(trace.kernel_ms, rel=0.1)
+
+
+def test_the_environment_names_the_gpu_and_every_replicate_is_watched(gpu_bench):
+    measurement = measure_candidate(gpu_bench, find("cuda_honest", examples.ADVERSARIAL), (WORKLOAD,))
+    gpu = measurement.environment.gpu
+    assert gpu.model == measurement.environment.device_name
+    assert gpu.sm_count > 0
+    replicates = measurement.evaluations[0].trial.replicates
+    assert all(replicate.telemetry.after.sm_clock_mhz > 0 for replicate in replicates)
+
+
+def test_a_time_below_what_the_device_can_do_is_no_record(gpu_bench):
+    honest = find("cuda_honest", examples.ADVERSARIAL)
+    measurement = measure_candidate(gpu_bench, honest, (WORKLOAD,))
+    (seen,) = measurement.evaluations
+    impossible = tuple(
+        replace(each, times_ms=tuple((*times[:2], 1e-5, times[3]) for times in each.times_ms))
+        for each in seen.trial.replicates
+    )
+    forged = replace(seen, trial=replace(seen.trial, replicates=impossible, median_ms={}))
+    run = judge(replace(measurement, evaluations=(forged,)), gpu_bench.settings.gates)
+    assert run.verdict.outcome is Outcome.REJECTED
+    assert "the least possible" in run.verdict.reason

@@ -1,0 +1,116 @@
+"""The whole way in real processes, on a workload so small that it takes a blink."""
+
+from dataclasses import replace
+
+import pytest
+
+from gate.errors import BadInputError
+from gate.pipeline import fuzz, measure_candidate, measure_sdpa
+from gate.records import Status
+from gate.registry import find
+from tests import examples
+
+WORKLOADS = (examples.workload(), examples.workload(seq_len=17, causal=True))
+
+
+@pytest.fixture
+def honest():
+    return find("python_honest", examples.ADVERSARIAL)
+
+
+def with_baseline(bench, name: str):
+    return replace(bench, settings=examples.settings(measure=replace(bench.settings.measure, baseline=name)))
+
+
+def test_a_candidate_is_measured_on_every_workload_that_was_asked_for(bench, honest):
+    measurement = measure_candidate(bench, honest, WORKLOADS)
+    assert measurement.workloads == WORKLOADS
+    assert [each.workload for each in measurement.evaluations] == list(WORKLOADS)
+    assert all(each.correctness.status is each.trial.status is Status.OK for each in measurement.evaluations)
+    assert (measurement.impl, measurement.build.impl) == ("python_honest", "python_honest")
+
+
+def test_the_environment_is_that_of_the_processes_that_time(bench, honest):
+    environment = measure_candidate(bench, honest, WORKLOADS[:1]).environment
+    assert environment.device == "cpu"
+    assert environment.threads == 1  # as tests/conftest.py asks
+    assert environment.torch
+
+
+def test_a_named_baseline_is_taken_without_a_choice(bench, honest):
+    seen = measure_candidate(with_baseline(bench, "math"), honest, WORKLOADS[:1]).evaluations[0]
+    assert seen.sdpa is None
+    assert seen.trial.implementation("baseline") == seen.trial.implementation("baseline_again") == "sdpa:math"
+
+
+def test_the_best_baseline_is_the_fastest_of_a_trial_that_is_kept(bench, honest):
+    seen = measure_candidate(with_baseline(bench, "best"), honest, WORKLOADS[:1]).evaluations[0]
+    medians = {arm: seen.sdpa.median_ms[arm] for arm in ("flash", "math")}
+    assert len(seen.sdpa.replicates) == 1
+    assert seen.trial.implementation("baseline") == "sdpa:" + min(medians, key=medians.get)
+
+
+@pytest.mark.parametrize("measure", [measure_candidate, fuzz])
+def test_a_workload_that_is_not_supported_is_said_to_be(measure, bench, honest):
+    half = examples.workload(dtype="float16")
+    measurement = measure(bench, honest, (half, *WORKLOADS[:1]))
+    assert [each.correctness.status for each in measurement.evaluations] == [Status.UNSUPPORTED, Status.OK]
+    assert measurement.evaluations[0].trial is None
+
+
+@pytest.mark.parametrize("name", ["cudnn", "fastest", ""])
+def test_an_unknown_baseline_is_refused_before_anything_is_built(name, bench):
+    broken = find("does_not_compile", examples.ADVERSARIAL)
+    with pytest.raises(BadInputError, match="flash, math"):
+        measure_candidate(with_baseline(bench, name), broken, WORKLOADS)
+
+
+def test_sdpa_is_measured_backend_by_backend_and_interleaved(bench):
+    measurement = measure_sdpa(bench, "all", WORKLOADS)
+    assert measurement.impl is None
+    for each in measurement.evaluations:
+        assert [arm.name for arm in each.sdpa.arms] == ["flash", "math", "empty"]
+        assert len(each.sdpa.replicates) == 2
+        assert (each.correctness, each.trial) == (None, None)
+
+
+def test_one_backend_can_be_measured_alone(bench):
+    sdpa = measure_sdpa(bench, "math", WORKLOADS[:1]).evaluations[0].sdpa
+    assert [arm.name for arm in sdpa.arms] == ["math", "empty"]
+
+
+def test_fuzz_checks_every_workload_and_times_none(bench, honest):
+    measurement = fuzz(bench, honest, WORKLOADS)
+    assert [each.correctness.status for each in measurement.evaluations] == [Status.OK, Status.OK]
+    assert all(each.trial is None and each.sdpa is None for each in measurement.evaluations)
+
+
+def test_a_candidate_that_does_not_build_is_not_evaluated(bench):
+    broken = find("does_not_compile", examples.ADVERSARIAL)
+    for measure in (measure_candidate, fuzz):
+        measurement = measure(bench, broken, WORKLOADS)
+        assert measurement.build.status is Status.BUILD_FAILED
+        assert measurement.evaluations == ()
+
+
+def test_a_candidate_that_is_wrong_on_one_workload_is_still_measured_on_the_others(bench, python_candidate):
+    folder = python_candidate(
+        "import torch\n"
+        "def attention(q, k, v, scale, causal, out):\n"
+        "    F = torch.nn.functional.scaled_dot_product_attention\n"
+        "    out.copy_(F(q, k, v, is_causal=causal, scale=scale) * (1 if q.shape[2] == 17 else 2))\n",
+        supports='{ dtypes = ["float32"], causal = [false, true] }',
+    )
+    measurement = measure_candidate(bench, find("made_up", folder.parent), WORKLOADS)
+    wrong, right = measurement.evaluations
+    assert (wrong.correctness.status, wrong.trial) == (Status.INCORRECT, None)
+    assert (right.correctness.status, right.trial.status) == (Status.OK, Status.OK)
+
+
+def test_progress_is_told(bench, honest):
+    told = []
+    measure_candidate(
+        replace(bench, progress=lambda label, done, total: told.append((label.split()[0], done, total))), honest,
+        WORKLOADS[:1],
+    )  # fmt: skip
+    assert told == [("build", 0, 1), ("check", 0, 1), ("time", 0, 2), ("time", 1, 2)]

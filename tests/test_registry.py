@@ -1,0 +1,145 @@
+from pathlib import Path
+
+import pytest
+
+from gate.errors import BadInputError, CandidateNotFoundError
+from gate.records import Workload
+from gate.registry import Candidate, Support, every, find, names
+
+KERNELS = Path(__file__).parents[1] / "kernels"
+TOML = """
+name = "mine"
+summary = "one"
+language = "c++"
+sources = ["kernel.cpp"]
+flags = ["-O3"]
+devices = ["cpu", "cuda"]
+supports = { dtypes = ["float32"], head_dims = [32, 64], causal = [true] }
+"""
+
+
+@pytest.fixture
+def kernels(tmp_path):
+    """A kernels directory with the candidate `mine`."""
+    folder = tmp_path / "kernels" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "kernel.cpp").touch()
+    (folder / "kernel.toml").write_text(TOML)
+    return folder.parent
+
+
+def change(kernels: Path, before: str, after: str) -> None:
+    path = kernels / "mine" / "kernel.toml"
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after))
+
+
+def test_a_candidate_is_read_from_its_folder(kernels):
+    assert find("mine", kernels) == Candidate(
+        name="mine",
+        summary="one",
+        language="c++",
+        sources=("kernel.cpp",),
+        folder=(kernels / "mine").resolve(),
+        flags=("-O3",),
+        devices=("cpu", "cuda"),
+        supports=Support(("float32",), (32, 64), (True,)),
+    )
+
+
+def test_a_candidate_has_an_absolute_folder(kernels, monkeypatch):
+    monkeypatch.chdir(kernels.parent)
+    assert find("mine", Path("kernels")).folder.is_absolute()
+
+
+def test_candidates_are_listed_by_name(kernels):
+    (kernels / "another").mkdir()
+    (kernels / "another" / "kernel.toml").touch()
+    (kernels / "no_candidate").mkdir()
+    assert names(kernels) == ["another", "mine"]
+
+
+@pytest.mark.parametrize("name", ["yours", "", "..", "../kernels/mine", "mine/"])
+def test_an_unknown_name_is_no_candidate_and_the_known_ones_are_named(name, kernels):
+    with pytest.raises(CandidateNotFoundError, match="mine") as caught:
+        find(name, kernels)
+    assert caught.value.exit_code == 2
+
+
+def test_a_missing_kernels_directory_is_bad_input(tmp_path):
+    with pytest.raises(BadInputError, match="--kernels"):
+        names(tmp_path / "nowhere")
+
+
+BROKEN = {
+    "not TOML": ('name = "mine"', 'name = "mine'),
+    "another name than its folder's": ('name = "mine"', 'name = "yours"'),
+    "an unknown language": ('"c++"', '"fortran"'),
+    "an unknown device": ('"cuda"]', '"tpu"]'),
+    "an unknown dtype": ('"float32"', '"float8"'),
+    "an unknown field": ("summary", "sumary"),
+    "a source that is not there": ("kernel.cpp", "other.cpp"),
+    "a source outside its folder": ("kernel.cpp", "../mine/../../outside.cpp"),
+    "no source": ('["kernel.cpp"]', "[]"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
+def test_a_broken_kernel_toml_is_refused_by_its_path(fault, kernels):
+    (kernels.parent / "outside.cpp").touch()
+    change(kernels, *fault)
+    with pytest.raises(BadInputError, match=r"mine/kernel\.toml") as caught:
+        find("mine", kernels)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_source_that_links_out_of_its_folder_is_refused(kernels):
+    (kernels / "outside.cpp").touch()
+    (kernels / "mine" / "kernel.cpp").unlink()
+    (kernels / "mine" / "kernel.cpp").symlink_to(kernels / "outside.cpp")
+    with pytest.raises(BadInputError, match=r"kernel\.cpp"):
+        find("mine", kernels)
+
+
+def test_a_broken_candidate_does_not_hide_the_others(kernels):
+    (kernels / "broken").mkdir()
+    (kernels / "broken" / "kernel.toml").write_text("name = ")
+    broken, mine = every(kernels)
+    assert isinstance(broken, BadInputError)
+    assert isinstance(mine, Candidate)
+
+
+@pytest.mark.parametrize(
+    ("workload", "seen"),
+    [
+        (Workload(1, 1, 8, 32, "float32", causal=True), None),
+        (Workload(1, 1, 8, 32, "float16", causal=True), "dtype float16"),
+        (Workload(1, 1, 8, 48, "float32", causal=True), "head_dim 48"),
+        (Workload(1, 1, 8, 32, "float32", causal=False), "causal = False"),
+    ],
+)
+def test_a_candidate_says_why_it_does_not_support_a_workload(workload, seen):
+    refusal = Support(("float32",), (32, 64), (True,)).refusal(workload)
+    assert refusal is None if seen is None else seen in refusal
+
+
+def test_no_head_dims_mean_any():
+    assert Support(("float32",)).refusal(Workload(1, 1, 8, 7, "float32")) is None
+
+
+@pytest.mark.parametrize(
+    ("language", "compiled"), [("c++", True), ("cuda", True), ("python", False), ("triton", False)]
+)
+def test_only_c_plus_plus_and_cuda_are_compiled(language, compiled, kernels):
+    change(kernels, '"c++"', f'"{language}"')
+    assert find("mine", kernels).compiled is compiled
+
+
+@pytest.mark.parametrize("name", names(KERNELS))
+def test_every_candidate_of_this_repository_can_be_read(name):
+    assert find(name, KERNELS).name == name
+
+
+def test_the_header_beside_the_candidates_is_the_one_that_is_shipped():
+    shipped = KERNELS.parent / "gate" / "include" / "attention.h"
+    assert (KERNELS / "attention.h").read_bytes() == shipped.read_bytes()

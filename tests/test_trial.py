@@ -1,0 +1,220 @@
+"""How endings of processes become evidence. The fork server is a list of endings here."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from gate.errors import UnfitEnvironmentError
+from gate.files import to_json
+from gate.messages import Attempt
+from gate.records import Status
+from gate.registry import find
+from gate.trial import (
+    candidate_arms,
+    check_candidate,
+    describe_environment,
+    plan_for,
+    sdpa_arms,
+    take_trial,
+)
+from gate.workers import Ending
+from tests import examples
+
+CRASH = Ending("", 11, None, 0.1, 0, "last words\n")
+TIMEOUT = Ending("", 9, "time", 60.0, 0, "")
+HOG = Ending("", 9, "memory", 1.0, 900 << 20, "")
+GARBAGE = Ending("Segmentation fault", 0, None, 0.1, 0, "")
+
+
+def saying(reply: str) -> Ending:
+    return Ending(reply, 0, None, 0.1, 0, "")
+
+
+class Endings:
+    """Stands for the fork server: hands out these endings, and keeps what it was asked."""
+
+    def __init__(self, *endings):
+        self.endings, self.asked = list(endings), []
+
+    def call(self, job, seconds):
+        self.asked.append((job["kind"], json.loads(job["request"]), seconds))
+        ending = self.endings.pop(0) if self.endings else answers()  # a control run of the baseline
+        return ending(self.asked[-1][1]) if callable(ending) else ending
+
+
+def answers(**changes):
+    """The ending of a replicate that does what its plan says, but for `changes`."""
+
+    def ending(plan):
+        times = {arm: [1.0] * plan["rounds"] for arm in plan["arms"]}
+        return saying(to_json(Attempt(Status.OK, replicate=examples.replicate(times, plan["seed"], **changes))))
+
+    return ending
+
+
+@pytest.fixture
+def plan():
+    return plan_for(examples.workload(), candidate_arms("mine", "flash"), examples.settings(), "cpu", source="x.so")
+
+
+def taken(plan, *endings, looks=(3,), is_clear=lambda trial: True):
+    return take_trial(Endings(*endings), plan, looks, 60.0, is_clear, lambda done: None)
+
+
+def checked(*endings, **changes):
+    server, candidate = Endings(*endings), find("honest", examples.ADVERSARIAL)
+    return check_candidate(server, candidate, "x.so", examples.workload(**changes), "cpu", examples.settings())
+
+
+def test_a_trial_has_as_many_replicates_as_were_asked_for(plan):
+    trial = taken(plan, answers(), answers(), answers())
+    assert (trial.status, len(trial.replicates)) == (Status.OK, 3)
+    assert [arm.implementation for arm in trial.arms] == ["sdpa:flash", "sdpa:flash", "mine", "empty"]
+
+
+def test_every_replicate_gets_a_seed_of_its_own(plan):
+    trial = taken(plan, answers(), answers(), answers())
+    assert len({replicate.seed for replicate in trial.replicates}) == 3
+
+
+def test_every_replicate_gets_the_plan_and_its_limit(plan):
+    server = Endings(answers())
+    take_trial(server, plan, (1,), 12.5, lambda trial: True, lambda done: None)
+    kind, asked, seconds = server.asked[0]
+    assert (kind, seconds) == ("replicate", 12.5)
+    assert (asked["rounds"], asked["warmup_rounds"], asked["candidate"]) == (4, 4, "x.so")
+
+
+def test_progress_counts_the_replicates_that_are_done(plan):
+    seen = []
+    take_trial(Endings(answers(), answers()), plan, (2,), 60.0, lambda trial: True, seen.append)
+    assert seen == [0, 1]
+
+
+def test_a_trial_ends_at_the_first_look_that_is_clear(plan):
+    trial = taken(plan, *[answers()] * 6, looks=(2, 4, 6), is_clear=lambda trial: len(trial.replicates) == 4)
+    assert (len(trial.replicates), trial.looks) == (4, (2, 4, 6))
+
+
+def test_a_trial_ends_at_the_last_look_even_if_nothing_is_clear(plan):
+    assert len(taken(plan, *[answers()] * 4, looks=(2, 4), is_clear=lambda trial: False).replicates) == 4
+
+
+ENDINGS = {
+    "a crash": (CRASH, Status.CRASHED, "was ended by SIGSEGV: last words"),
+    "a timeout": (TIMEOUT, Status.TIMED_OUT, "did not end within 60 s"),
+    "too much memory": (HOG, Status.OUT_OF_MEMORY, "held 900 MB"),
+    "garbage": (GARBAGE, Status.CRASHED, "not a record"),
+}
+
+
+@pytest.mark.parametrize(("ending", "status", "words"), ENDINGS.values(), ids=ENDINGS)
+def test_a_trial_ends_at_the_first_failure_and_keeps_what_came_before(ending, status, words, plan):
+    trial = taken(plan, answers(), ending, answers())
+    assert trial.status is status
+    assert words in trial.message
+    assert len(trial.replicates) == 1
+
+
+def test_a_failure_that_the_baseline_alone_shows_too_is_the_machines(plan):
+    trial = taken(plan, answers(), CRASH, CRASH)
+    assert (trial.status, len(trial.replicates)) == (Status.ENVIRONMENT, 1)
+    assert "the baseline alone fails too" in trial.message
+
+
+def test_the_control_run_does_not_load_the_candidate(plan):
+    server = Endings(CRASH)
+    take_trial(server, plan, (1,), 60.0, lambda trial: True, lambda done: None)
+    (_, first, _), (_, control, _) = server.asked
+    assert (first["candidate"], control["candidate"]) == ("x.so", None)
+    assert set(first["arms"]) - set(control["arms"]) == {"candidate"}
+
+
+def test_an_arm_that_cannot_be_captured_is_launched_directly_from_then_on(plan):
+    refused = saying(to_json(Attempt(Status.UNSUPPORTED, "no graph", uncapturable="candidate")))
+    server = Endings(refused, answers(direct=("candidate",)), answers(direct=("candidate",)))
+    trial = take_trial(server, plan, (2,), 60.0, lambda trial: True, lambda done: None)
+    assert [asked["direct"] for _, asked, _ in server.asked] == [[], ["candidate"], ["candidate"]]
+    assert [replicate.direct for replicate in trial.replicates] == [("candidate",)] * 2
+
+
+def test_an_arm_that_can_be_captured_in_no_way_ends_the_trial(plan):
+    refused = saying(to_json(Attempt(Status.UNSUPPORTED, "no graph", uncapturable="candidate")))
+    assert taken(plan, refused, refused).status is Status.UNSUPPORTED
+
+
+def test_a_wrong_output_ends_a_trial_as_incorrect(plan):
+    trial = taken(plan, saying(to_json(Attempt(Status.INCORRECT, "round 3: off by 1"))))
+    assert (trial.status, trial.message) == (Status.INCORRECT, "round 3: off by 1")
+
+
+FORGED = {
+    "another seed": {"seed": 1},
+    "fewer rounds": {"times_ms": ((1.0, 1.0, 1.0, 1.0),)},
+    "other arms": {"creation_order": ("baseline", "baseline_again", "candidate", "mine")},
+    "fewer arms": {"creation_order": ("candidate",), "times_ms": ((1.0,),) * 4},
+}
+
+
+@pytest.mark.parametrize("changes", FORGED.values(), ids=FORGED)
+def test_a_replicate_that_does_not_follow_its_plan_is_a_crash(changes, plan):
+    def forged(asked):
+        attempt = json.loads(answers()(asked).reply)
+        attempt["replicate"] |= changes
+        return saying(json.dumps(attempt))
+
+    trial = taken(plan, forged)
+    assert trial.status is Status.CRASHED
+    assert trial.replicates == ()
+
+
+@pytest.mark.parametrize("time", ["NaN", "Infinity", "-1.0", "0.0", '"fast"', "null"])
+def test_times_that_are_no_times_are_a_crash(time, plan):
+    trial = taken(plan, lambda asked: saying(answers()(asked).reply.replace("1.0", time, 1)))
+    assert trial.status is Status.CRASHED
+
+
+def test_a_check_hands_on_what_the_process_found():
+    assert checked(saying(to_json(examples.correctness()))) == examples.correctness()
+    assert checked(saying(to_json(examples.incorrect()))) == examples.incorrect()
+
+
+@pytest.mark.parametrize(("ending", "status", "words"), ENDINGS.values(), ids=ENDINGS)
+def test_a_check_names_how_its_process_ended(ending, status, words):
+    correctness = checked(ending)
+    assert correctness.status is status
+    assert words in correctness.message
+    assert correctness.checks == ()
+
+
+def test_a_check_that_contradicts_itself_is_a_crash():
+    lie = to_json(examples.incorrect()).replace('"incorrect"', '"ok"')
+    assert checked(saying(lie)).status is Status.CRASHED
+
+
+def test_a_workload_that_is_not_supported_starts_no_process():
+    correctness = checked(dtype="float16")
+    assert correctness.status is Status.UNSUPPORTED
+    assert "float16" in correctness.message
+
+
+def test_the_environment_is_as_the_worker_sees_it():
+    environment = examples.environment()
+    assert describe_environment(Endings(saying(to_json(environment))), "cpu") == environment
+
+
+def test_a_device_that_cannot_be_opened_is_an_unfit_machine():
+    crash = replace(CRASH, state=256, output="Traceback ...\nno such device\n")
+    with pytest.raises(UnfitEnvironmentError, match=r"'cuda'.*no such device.*doctor"):
+        describe_environment(Endings(crash), "cuda")
+
+
+def test_the_arms_are_baseline_twice_candidate_and_empty():
+    assert candidate_arms("mine", "flash") == {
+        "baseline": "sdpa:flash", "baseline_again": "sdpa:flash", "candidate": "mine", "empty": "empty",
+    }  # fmt: skip
+
+
+def test_every_backend_is_an_arm_of_its_own():
+    assert sdpa_arms(["flash", "math"]) == {"flash": "sdpa:flash", "math": "sdpa:math", "empty": "empty"}

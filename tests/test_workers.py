@@ -1,0 +1,302 @@
+"""The fork server, with real processes: what a job sees, how it is ended, and what it leaves behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gate.errors import GateError
+from gate.files import to_json
+from gate.messages import CheckRequest
+from gate.records import Status
+from gate.settings import Tolerance
+from gate.workers import ALLOWED_ENVIRONMENT, Ending, WorkerServer, stripped_environment
+from tests import examples
+from tests.processes import alive, eventually
+
+LEAVES_A_DAEMON = """
+import os, time
+read, write = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        {daemon}
+        os.write(write, str(os.getpid()).encode())
+        while True:
+            time.sleep(60)
+    os._exit(0)
+left = int(os.read(read, 20))
+"""
+LEAVES_A_CHILD = LEAVES_A_DAEMON.replace("os.setsid()\n    if os.fork() == 0:", "if True:")
+TELLS = "\nprint('left', left, flush=True)\n"
+IGNORES_SIGNALS = """
+import signal
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+"""
+FOREVER = "\nwhile True: pass\n"
+SET_BY_THE_GATE = set(stripped_environment({}))
+TAKES_MEMORY = "held = b'x' * (900 << 20)"
+
+
+def job(folder, code: str) -> dict[str, str]:
+    """A job that runs this Python code: it is what a candidate's file holds."""
+    source = folder / "kernel.py"
+    source.write_text(code)
+    request = CheckRequest("cpu", examples.workload(), "mine", str(source), Tolerance(1e-5, 1e-5), 1)
+    return {"kind": "check", "request": to_json(request)}
+
+
+@pytest.fixture
+def running(server, tmp_path) -> Callable[..., Ending]:
+    """Runs Python code as a job, and says how it ended."""
+
+    def run(code: str, seconds: float = 60.0) -> Ending:
+        return server.call(job(tmp_path, code), seconds)
+
+    return run
+
+
+def test_a_job_answers(running):
+    ending = running("def attention(q, k, v, scale, causal, out): pass")
+    assert ending.status is Status.OK
+    assert json.loads(ending.reply)["status"] == "incorrect"
+
+
+def test_a_job_sees_no_variable_that_is_not_allowed(running):
+    assert "KERNEL_GATE_CACHE" in os.environ
+    seen = json.loads(running("import json, os; print(json.dumps(dict(os.environ)))").last_words)
+    assert "KERNEL_GATE_CACHE" not in seen
+    made_on_the_way = {"LC_CTYPE", "TORCHINDUCTOR_CACHE_DIR", "PYTORCH_NVML_BASED_CUDA_CHECK"}
+    assert set(seen) <= {*ALLOWED_ENVIRONMENT, *SET_BY_THE_GATE, *made_on_the_way}
+
+
+def test_an_environment_is_stripped_to_what_is_allowed():
+    before = {"PATH": "/bin", "CXX": "g++", "GITHUB_TOKEN": "secret", "LD_PRELOAD": "x.so", "PYTHONPATH": "/x"}
+    after = stripped_environment(before)
+    assert set(after) - SET_BY_THE_GATE == {"CXX"}
+    assert after["PATH"].endswith("/bin")
+
+
+def test_an_environment_finds_ninja_even_without_a_path():
+    assert str(Path(sys.executable).parent) in stripped_environment({})["PATH"].split(os.pathsep)
+
+
+def test_every_job_is_a_fresh_process(running):
+    code = "import os, torch; print(os.getpid(), hasattr(torch, 'spoiled')); torch.spoiled = True"
+    (first, clean), (second, still_clean) = (running(code).last_words.split() for _ in range(2))
+    assert first != second
+    assert clean == still_clean == "False"
+
+
+def test_a_job_finds_ready_what_every_job_needs(running):
+    """A check needs no plan: that its reader is there shows that the server made it."""
+    code = "import gate.files, gate.messages; print(gate.messages.Plan in gate.files._adapters)"
+    assert running(code).last_words == "True"
+
+
+def test_a_job_leads_a_session_of_its_own(running):
+    pid, group, session = running("import os; print(os.getpid(), os.getpgid(0), os.getsid(0))").last_words.split()
+    assert pid == group == session
+
+
+LISTS_DESCRIPTORS = """
+import os
+for name in os.listdir("/proc/self/fd"):
+    if os.path.exists(f"/proc/self/fd/{name}") or os.path.islink(f"/proc/self/fd/{name}"):
+        print(os.readlink(f"/proc/self/fd/{name}"))
+"""
+
+
+def test_a_job_holds_no_pipe_but_that_of_its_reply(running):
+    assert running(LISTS_DESCRIPTORS).output.count("pipe:") == 1
+
+
+def test_a_job_reads_nothing_from_standard_input(running):
+    assert running("import sys; print(repr(sys.stdin.read()))").last_words == "''"
+
+
+def test_what_a_job_prints_is_kept_apart_from_its_answer(running):
+    ending = running("print('hello', flush=True); import sys; print('world', file=sys.stderr)")
+    assert ending.status is Status.OK
+    assert "hello" in ending.output
+    assert ending.last_words == "world"
+    assert "hello" not in ending.reply
+
+
+def test_only_the_end_of_much_output_is_kept(running):
+    ending = running("print('x' * 100_000); print('the end')")
+    assert len(ending.output) <= 4000
+    assert ending.last_words == "the end"
+
+
+def test_output_that_is_not_text_is_kept_as_far_as_it_is(running):
+    assert "kept" in running(r"import os; os.write(1, b'\xff\xfe kept\n')").output
+
+
+def test_large_replies_arrive_whole(running):
+    code = "class Long(Exception):\n def __str__(self): return 'x' * 5_000_000\nraise Long"
+    assert len(json.loads(running(code).reply)["message"]) > 5_000_000
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_job_that_leaves_without_an_answer_has_crashed(code, running):
+    ending = running(f"import os; os._exit({code})")
+    assert ending.status is Status.CRASHED
+    assert ending.message == f"exited with code {code} before it answered"
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGABRT"])
+def test_a_job_that_dies_of_a_signal_has_crashed_and_names_it(name, running):
+    ending = running(f"import os, signal; os.kill(os.getpid(), signal.{name})")
+    assert ending.status is Status.CRASHED
+    assert ending.message == f"was ended by {name}"
+
+
+@pytest.mark.parametrize("prelude", ["", IGNORES_SIGNALS], ids=["plainly", "ignoring signals"])
+def test_a_job_that_does_not_end_is_killed(prelude, running):
+    ending = running("import os; print(os.getpid(), flush=True)" + prelude + FOREVER, seconds=3.0)
+    assert ending.status is Status.TIMED_OUT
+    assert not alive(int(ending.last_words))
+
+
+def test_a_job_that_answered_and_does_not_leave_is_killed(running):
+    code = "import threading, os, time\nreal = os._exit\nos._exit = lambda code: time.sleep(1000)"
+    assert running(code, seconds=1.0).status is Status.TIMED_OUT
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        TAKES_MEMORY + FOREVER,
+        LEAVES_A_CHILD.format(daemon=TAKES_MEMORY) + FOREVER,
+        LEAVES_A_DAEMON.format(daemon=TAKES_MEMORY) + FOREVER,
+    ],
+    ids=["by itself", "in a child", "in a daemon"],
+)
+def test_a_job_that_takes_too_much_memory_is_killed(code, running):
+    ending = running(code)
+    assert ending.status is Status.OUT_OF_MEMORY
+    assert ending.peak_bytes > 768 << 20
+
+
+def test_memory_that_is_asked_for_and_not_touched_does_not_count(running):
+    code = "import mmap, time; held = mmap.mmap(-1, 8 << 30); time.sleep(0.2)"
+    assert running(code).status is Status.OK
+
+
+def test_a_job_cannot_write_a_file_beyond_its_limit(running, tmp_path):
+    ending = running(f"open({str(tmp_path / 'large')!r}, 'wb').truncate(65 << 20)")
+    assert "File too large" in json.loads(ending.reply)["message"]
+
+
+@pytest.mark.parametrize("leaves", [LEAVES_A_CHILD, LEAVES_A_DAEMON], ids=["a child", "a daemon that forked twice"])
+@pytest.mark.parametrize("ends", ["", FOREVER, "os.kill(os.getpid(), 9)"], ids=["answering", "never", "by a signal"])
+def test_whatever_a_job_leaves_is_killed(leaves, ends, running):
+    ending = running(leaves.format(daemon="") + TELLS + ends, seconds=60.0 if ends != FOREVER else 3.0)
+    left = int(re.search(r"left (\d+)", ending.output).group(1))
+    assert not alive(left)
+
+
+def test_the_server_goes_on_after_every_kind_of_end(running):
+    endings = [running(code, seconds) for code, seconds in ((FOREVER, 0.3), ("import os; os._exit(9)", 60), ("", 60))]
+    assert [ending.status for ending in endings] == [Status.TIMED_OUT, Status.CRASHED, Status.OK]
+
+
+def test_garbage_on_every_descriptor_reaches_nobody_but_the_jobs_own_reply(running):
+    code = "import os\nfor n in range(3, 64):\n try: os.write(n, b'{}\\n')\n except OSError: pass\nos._exit(0)"
+    assert running(code).reply == "{}\n"
+    assert json.loads(running("").reply)["status"] == "crashed"
+
+
+def test_a_job_that_is_unknown_has_crashed(server):
+    ending = server.call({"kind": "nonsense", "request": ""}, 60.0)
+    assert ending.status is Status.CRASHED
+    assert "nonsense" in ending.last_words
+
+
+def test_a_server_must_be_started():
+    with pytest.raises(GateError, match="context manager"):
+        WorkerServer(examples.limits()).call({}, 1.0)
+
+
+def test_leaving_the_context_ends_the_server():
+    with WorkerServer(examples.limits()) as server:
+        pid = server._process.pid
+        assert alive(pid)
+    assert not alive(pid)
+
+
+def test_a_server_that_is_gone_is_one_clear_error():
+    with WorkerServer(examples.limits()) as server:
+        server._process.kill()
+        server._process.wait()
+        with pytest.raises(GateError, match="fork server ended"):
+            server.call({"kind": "nonsense", "request": ""}, 1.0)
+
+
+PARENT = """
+import json, sys
+from gate.workers import WorkerServer
+from tests import examples
+with WorkerServer(examples.limits()) as server:
+    print(server._process.pid, flush=True)
+    server.call(json.loads(sys.argv[1]), 600.0)
+"""
+
+
+def test_a_job_that_stops_the_server_does_not_hang_the_gate(tmp_path, monkeypatch):
+    monkeypatch.setattr("gate.workers.GRACE_S", 0.5)
+    with WorkerServer(examples.limits()) as server:
+        server.call(job(tmp_path, "pass"), 60.0)  # it has torch imported from now on
+        stops = "import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)" + FOREVER
+        with pytest.raises(GateError, match="ended or was stopped"):
+            server.call(job(tmp_path, stops), 1.0)
+        process = server._process
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_the_server_its_job_and_its_daemons_end_when_the_parent_is_killed(tmp_path):
+    """The parent has no chance to clean up: the server sees it hang up."""
+    seen = tmp_path / "pids"
+    writes = f"open({str(seen)!r}, 'w').write(f'{{os.getpid()}} {{left}}')"
+    asked = json.dumps(job(tmp_path, LEAVES_A_DAEMON.format(daemon="") + writes + FOREVER))
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, asked], stdout=subprocess.PIPE, text=True)
+    with parent:
+        server = int(parent.stdout.readline())
+        assert eventually(lambda: seen.exists() and len(seen.read_text().split()) == 2), "the job did not start"
+        pids = [server, *map(int, seen.read_text().split())]
+        assert all(alive(pid) for pid in pids)
+        parent.send_signal(signal.SIGKILL)
+    assert eventually(lambda: not any(alive(pid) for pid in pids)), pids
+
+
+@pytest.mark.parametrize(
+    ("state", "reply", "cause", "status", "message"),
+    [
+        (0, "{}", None, Status.OK, None),
+        (0, "", None, Status.CRASHED, "exited with code 0 before it answered"),
+        (256, "{}", None, Status.CRASHED, "exited with code 1 before it answered"),
+        (11, "", None, Status.CRASHED, "was ended by SIGSEGV"),
+        (11 | 0x80, "{}", None, Status.CRASHED, "was ended by SIGSEGV"),
+        (9, "", "time", Status.TIMED_OUT, "did not end within 12 s and was killed"),
+        (0, "{}", "time", Status.TIMED_OUT, "did not end within 12 s and was killed"),
+        (9, "", "memory", Status.OUT_OF_MEMORY, "held 100 MB, more than its limit, and was killed"),
+    ],
+)
+def test_an_ending_has_a_status_and_a_sentence(state, reply, cause, status, message):
+    ending = Ending(reply, state, cause, seconds=12.3, peak_bytes=100 << 20, output="")
+    assert ending.status is status
+    if message is not None:
+        assert ending.message == message
+
+
+def test_last_words_are_the_last_line_that_says_something():
+    assert Ending("", 0, None, 0.0, 0, "one\ntwo\n\n  \n").last_words == "two"
+    assert Ending("", 0, None, 0.0, 0, "").last_words == ""
