@@ -102,11 +102,12 @@ def test_one_alarm_among_many_workloads_must_stand_up_to_holm():
             )
         )
 
+    policy = Policy(ratio_session_sd=0.003)
     recorded = many([1.0] * 12, 50)
     borderline = 1.040
     alone = many([borderline], 80)
-    assert changes(alone, many([1.0], 50), Policy())[0].answer is Answer.REGRESSED
-    among = changes(many([borderline] + [1.0] * 11, 80), recorded, Policy())
+    assert changes(alone, many([1.0], 50), policy)[0].answer is Answer.REGRESSED
+    among = changes(many([borderline] + [1.0] * 11, 80), recorded, policy)
     assert among[0].answer is Answer.UNDECIDED
     assert overall(among) is Answer.UNDECIDED
 

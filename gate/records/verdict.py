@@ -45,8 +45,8 @@ class Policy(Record):
     margin: float = 0.03
     improvement: float = 0.10
     cliffs_delta: float = 0.3
-    session_sd: float = 0.005
-    ratio_session_sd: float = 0.003
+    session_sd: float = 0.01
+    ratio_session_sd: float = 0.005
     clock_tolerance: float = 0.10
 
     def __post_init__(self) -> None:
