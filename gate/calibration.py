@@ -10,40 +10,19 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from gate.errors import BadInputError
 from gate.records import SCHEMA_VERSION, Record
-from gate.stats.interval import Array, t_interval
+from gate.stats.interval import Array
+from gate.stats.replay import Intervals, Plan, interval_rules
 from gate.stats.rules import RULES, Decision, Rule, outside
-from gate.stats.sequential import spending
 
 SCALES = (-0.10, -0.03, -0.01, 0.01, 0.03, 0.10)
 AGAIN = "_again"
 EMPTY = "empty"
-RESAMPLES = 2_000
-
-Intervals = tuple[Array, Array, Array]
-"""Low and high end per draw, of the log-ratio, and the replicates used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan(Record):
-    """How to replay."""
-
-    draws: int = 1_000
-    replicates: int = 10
-    looks: tuple[int, ...] = (5, 10, 20)
-    alpha: float = 0.05
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        if self.draws < 1 or self.replicates < 2 or not 0 < self.alpha < 1:
-            raise ValueError("draws are at least 1, replicates at least 2, and alpha lies between 0 and 1")
-        spending(self.alpha, self.looks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +136,7 @@ def _replicates(key: str, times: Array, recorded: Recorded, plan: Plan) -> Itera
         )
     draws = _draws(len(times), most, plan)
     first, again = recorded.pair()
-    for name, source, intervals in _interval_rules(plan):
+    for name, source, intervals in interval_rules(plan):
         yield _interval_row(key, name, source, intervals, _Cell(times, recorded.arms, first, again, draws, plan))
     for rule in RULES:
         yield _sample_row(key, rule, _Cell(times, recorded.arms, first, again, draws, plan))
@@ -201,25 +180,6 @@ class _Cell:
     def differences(self) -> list[int]:
         """Arms that are something else than the first."""
         return [i for i, name in enumerate(self.arms) if i not in (self.first, self.again) and name != EMPTY]
-
-
-def _interval_rules(plan: Plan) -> list[tuple[str, str, Callable[[Array], Intervals]]]:
-    count, looks = plan.replicates, plan.looks
-
-    def fixed(method: Callable[[Array, float], tuple[Array, Array]]) -> Callable[[Array], Intervals]:
-        def intervals(logs: Array) -> Intervals:
-            low, high = method(logs[:, :count], plan.alpha)
-            return low, high, np.full(len(logs), float(count))
-
-        return intervals
-
-    stops = ", ".join(map(str, looks))
-    return [
-        (f"Kernel Gate, {count} replicates", "t on replicates' median log-ratios", fixed(_t)),
-        (f"Kernel Gate, stopping at {stops}", "the same, alpha spent over looks", lambda logs: _stopped(logs, plan)),
-        ("bootstrap of replicates", "percentile cluster bootstrap of the mean", fixed(_percentile)),
-        ("bootstrap-t of replicates", "studentised, symmetric, of the mean", fixed(_studentised)),
-    ]
 
 
 def _interval_row(key: str, name: str, source: str, intervals: Callable[[Array], Intervals], cell: _Cell) -> Row:
@@ -284,40 +244,3 @@ def _found(intervals: Intervals, truth: float) -> float:
 def _covers(ends: Sequence[Array], truth: float) -> float:
     low, high = ends
     return float(((low <= truth) & (truth <= high)).mean())
-
-
-def _t(logs: Array, alpha: float) -> tuple[Array, Array]:
-    mean, half = t_interval(logs, alpha)
-    return mean - half, mean + half
-
-
-def _stopped(logs: Array, plan: Plan) -> Intervals:
-    """Each draw's interval at the first look that excludes no difference, or at the last."""
-    low, high, used = (np.zeros(len(logs)) for _ in range(3))
-    open_ = np.ones(len(logs), dtype=bool)
-    for look, alpha in zip(plan.looks, spending(plan.alpha, plan.looks), strict=True):
-        ends = _t(logs[:, :look], alpha)
-        low[open_], high[open_], used[open_] = ends[0][open_], ends[1][open_], look
-        open_ &= outside(*ends) == 0
-    return low, high, used
-
-
-def _percentile(logs: Array, alpha: float) -> tuple[Array, Array]:
-    low, high = np.quantile(logs @ _counts(logs.shape[-1]), [alpha / 2, 1 - alpha / 2], axis=-1)
-    return low, high
-
-
-def _studentised(logs: Array, alpha: float) -> tuple[Array, Array]:
-    count, weights = logs.shape[-1], _counts(logs.shape[-1])
-    mean, error = logs.mean(axis=-1), logs.std(axis=-1) / np.sqrt(count)
-    means = logs @ weights
-    errors = np.sqrt(np.maximum(logs**2 @ weights - means**2, 1e-300) / count)
-    half = np.quantile(np.abs(means - mean[:, None]) / errors, 1 - alpha, axis=-1) * error
-    return mean - half, mean + half
-
-
-@cache
-def _counts(count: int) -> Array:
-    """(replicates, resamples): the share of each replicate in each bootstrap resample."""
-    drawn = np.random.default_rng(42).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    return np.ascontiguousarray(drawn.T / count)

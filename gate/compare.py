@@ -86,7 +86,12 @@ def _paired(evaluation: Evaluation, trial: Trial, policy: Policy) -> Comparison:
     ratio = paired_ratio(candidate, baseline, alpha, policy.min_replicates)
     odd = flags(log_ratios(candidate, baseline), np.log(np.divide(candidate, baseline)))
     return _comparison(
-        evaluation, trial, (trial, BASELINE), ratio, control, (*_noise(trial, BASELINE, CANDIDATE), *odd)
+        evaluation,
+        trial,
+        (trial, BASELINE),
+        ratio,
+        control,
+        (*_noise(trial, BASELINE, CANDIDATE), *odd, *_surroundings(trial)),
     )
 
 

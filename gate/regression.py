@@ -14,7 +14,6 @@ from enum import StrEnum
 import numpy as np
 
 from gate.compare import fastest, same_device
-from gate.judge import in_words
 from gate.records import (
     BASELINE,
     CANDIDATE,
@@ -30,6 +29,7 @@ from gate.records import (
 from gate.stats.families import holm
 from gate.stats.interval import Array, log_ratios, welch_ratio
 from gate.stats.samples import cliffs_delta
+from gate.words import in_words
 
 
 class Answer(StrEnum):

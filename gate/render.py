@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from gate.judge import speedup_in_words
 from gate.records import Build, Comparison, Environment, Evaluation, Gate, Outcome, Run, Status
+from gate.words import speedup_in_words
 
 MARKS = {
     Outcome.PASS: "✅",

@@ -24,6 +24,8 @@ class MeasureSettings(Record):
     warmup_rounds: int = 5
     repeats: int = 3
     """How often a replicate is taken anew that the GPU was disturbed in."""
+    lock_clocks: bool = False
+    """Hold the GPU's clock while measuring: for people who own the machine, and are root on it."""
     selection_replicates: int = 2
     """Replicates of the trial that picks the fastest SDPA backend."""
 

@@ -30,7 +30,7 @@ def times_table(measurement: Measurement) -> str:
     ]
     rows = [row for evaluation in measurement.evaluations for row in _arms(evaluation)]
     if rows:
-        headers = ("workload", "arm", "implementation", "median ms", "P95 ms", "CV", "replicates")
+        headers = ("workload", "arm", "implementation", "median ms", "P95 ms", "P99 ms", "CV", "replicates")
         lines.append(table(rows, *headers))
     lines += [f"fastest at {each.workload}: {_fastest(each.sdpa)}" for each in measurement.evaluations if each.sdpa]
     return "\n".join(lines)
@@ -39,10 +39,11 @@ def times_table(measurement: Measurement) -> str:
 def _arms(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
     for trial in filter(None, (evaluation.sdpa, evaluation.trial)):
         if trial.status is not Status.OK:
-            yield str(evaluation.workload), "–", f"{trial.status}: {trial.message}", *("–",) * 4
+            yield str(evaluation.workload), "–", f"{trial.status}: {trial.message}", *("–",) * 5
         for arm in trial.arms if trial.replicates else ():
             spread = f"{coefficient_of_variation(trial, arm.name):.1%}"
-            times = f"{trial.median_ms[arm.name]:.4g}", f"{percentile_ms(trial, arm.name, 95):.4g}"
+            high = (f"{percentile_ms(trial, arm.name, percent):.4g}" for percent in (95, 99))
+            times = f"{trial.median_ms[arm.name]:.4g}", *high
             yield str(evaluation.workload), arm.name, arm.implementation, *times, spread, str(len(trial.replicates))
 
 

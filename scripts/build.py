@@ -22,7 +22,7 @@ def command(impl: str, kernels: Path, settings: Settings, out: Path | None) -> i
     """Build a candidate, or find it in the cache; prints the cache's state, the seconds and the library."""
     from gate.build import build, cached_build
     from gate.files import write_record
-    from gate.judge import OUTCOMES
+    from gate.gates import OUTCOMES
     from gate.records import EXIT_CODES
     from gate.registry import find
     from gate.tables import build_table

@@ -23,9 +23,10 @@ def command(
     recording: Path, draws: int, replicates: int, alpha: float, seed: int, as_json: bool, out: Path | None
 ) -> int:
     """Print every rule's false alarms, coverage, power, interval width and replicates used, ours first."""
-    from gate.calibration import Plan, Rows, calibrate, load_recorded
+    from gate.calibration import Rows, calibrate, load_recorded
     from gate.errors import BadInputError
     from gate.files import to_json, write_record
+    from gate.stats.replay import Plan
     from gate.tables import calibration_table
 
     try:

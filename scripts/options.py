@@ -59,6 +59,9 @@ def setting(flag: str, name: str, form: str = "{}", **attributes: Any) -> Callab
 baseline = setting("--baseline", "measure.baseline", help="The SDPA backend to beat: best, flash, cudnn, ...")
 iters = setting("--iters", "measure.rounds", type=int, help="Rounds per replicate.")
 replicates = setting("--replicates", "measure.looks", "[{}]", type=int, help="Exactly so many fresh processes.")
+lock_clocks = setting(
+    "--lock-clocks", "measure.lock_clocks", is_flag=True, default=None, help="Needs root; own GPU only."
+)
 alpha = setting("--alpha", "gates.alpha", type=float, help="One minus the confidence of the interval.")
 speedup = setting("--speedup", "gates.speedup", type=float, help="The ratio of times to stay under: 0.95.")
 margin = setting("--margin", "gates.margin", type=float, help="Slower by more than this is a regression: 0.03.")
@@ -83,7 +86,7 @@ def settings(command: F) -> Callable[..., Any]:
     return add(with_settings)
 
 
-measuring = stack(shape, dtype, device, iters, replicates)
+measuring = stack(shape, dtype, device, iters, replicates, lock_clocks)
 judging = stack(alpha, speedup, strict)
 
 
@@ -104,22 +107,30 @@ def bench(device: str, settings: Settings) -> Iterator[Bench]:
     from gate.workers import WorkerServer
 
     with ExitStack() as stack:
-        look = stack.enter_context(own_gpu()) if device == "cuda" else lambda: None
+        look = stack.enter_context(own_gpu(settings.measure.lock_clocks)) if device == "cuda" else lambda: None
         server = stack.enter_context(WorkerServer(settings.limits))
         stack.callback(clear_progress)
         yield Bench(server, device, settings, show_progress, look)
 
 
 @contextmanager
-def own_gpu() -> Iterator[Callable[[], GpuState]]:
+def own_gpu(lock_clocks: bool) -> Iterator[Callable[[], GpuState]]:
     """The visible GPU, locked against other gates on this machine; yields how to look at it."""
     from gate import nvml
     from gate.gpu_lock import gpu_lock
+    from gate.locking import ClockLock
 
-    with nvml.session():
+    with ExitStack() as stack:
+        stack.enter_context(nvml.session())
         index = nvml.visible_index()
-        with gpu_lock(nvml.describe_gpu(index).uuid_hash, lambda words: click.echo(f"waiting: {words}", err=True)):
-            yield lambda: nvml.look(index)
+        stack.enter_context(gpu_lock(nvml.describe_gpu(index).uuid_hash, _tell_waiting))
+        if lock_clocks:
+            stack.enter_context(ClockLock(index))
+        yield lambda: nvml.look(index)
+
+
+def _tell_waiting(words: str) -> None:
+    click.echo(f"waiting: {words}", err=True)
 
 
 def show_progress(label: str, done: int, total: int) -> None:

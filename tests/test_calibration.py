@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gate.calibration import Plan, calibrate, load_recorded, pooled
+from gate.calibration import calibrate, load_recorded, pooled
 from gate.errors import BadInputError
+from gate.stats.replay import Plan
 from gate.stats.rules import RULES, asv, criterion, disjoint_intervals, mann_whitney, median_ratio, welch
 
 RECORDING = Path(__file__).parents[1] / "baselines/nvidia-h200/calibration/h200_replicates.npz"

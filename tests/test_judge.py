@@ -12,12 +12,16 @@ from gate.records import (
     EMPTY,
     Arm,
     Build,
+    ClockPair,
     Correctness,
     Evaluation,
+    Gpu,
+    GpuState,
     Outcome,
     Policy,
     Replicate,
     Status,
+    Telemetry,
     Trial,
 )
 from tests import examples
@@ -239,3 +243,60 @@ def test_a_trial_of_other_arms_is_no_comparison():
         replicates=(Replicate(1, ((1.0,),), (BASELINE,), 1.0, 1),),
     )  # fmt: skip
     assert verdict(examples.evaluation(trial=odd)).outcome is Outcome.UNDECIDED
+
+
+UNSURE = Outcome.UNDECIDED
+CALM = Telemetry(GpuState(sm_clock_mhz=1980), GpuState(sm_clock_mhz=1980))
+HOT = Telemetry(GpuState(), GpuState(throttle_reasons=("hw_thermal_slowdown",)))
+CROWDED = Telemetry(GpuState(), GpuState(foreign_processes=1))
+H200 = Gpu(
+    "NVIDIA H200",
+    "0" * 16,
+    "9.0",
+    sm_count=132,
+    sm_clock_max_mhz=1980,
+    memory_clock_max_mhz=3201,
+    memory_bus_bits=6016,
+)
+
+
+def with_replicates(ratio, **changes):
+    """A trial of which every replicate has these changes."""
+    taken = examples.trial(ratio)
+    return examples.evaluation(
+        trial=replace(taken, replicates=tuple(replace(each, **changes) for each in taken.replicates))
+    )
+
+
+def test_a_gpu_that_nothing_disturbed_can_be_judged_on():
+    seen = verdict(with_replicates(0.8, telemetry=CALM))
+    assert (seen.outcome, gate_named(seen, "machine").outcome) == (Outcome.PASS, Outcome.PASS)
+
+
+@pytest.mark.parametrize(("telemetry", "words"), [(HOT, "throttled"), (CROWDED, "other processes")])
+def test_a_gpu_that_was_disturbed_gives_no_verdict_on_speed(telemetry, words):
+    seen = verdict(with_replicates(0.1, telemetry=telemetry))
+    assert seen.outcome is Outcome.UNDECIDED
+    assert words in seen.reason
+
+
+@pytest.mark.parametrize(("host_ms", "outcome"), [(5.05, Outcome.PASS), (5.6, UNSURE), (4.4, Outcome.UNDECIDED)])
+def test_clocks_that_disagree_give_no_verdict_on_speed(host_ms, outcome):
+    pairs = {BASELINE: ClockPair(5.0, 5.02, 100), CANDIDATE: ClockPair(5.0, host_ms, 100)}
+    seen = verdict(with_replicates(0.8, clocks=pairs))
+    assert seen.outcome is outcome
+    assert gate_named(seen, "clocks").outcome is outcome
+
+
+@pytest.mark.parametrize(("baseline_ms", "outcome"), [(0.075, Outcome.PASS), (0.0005, Outcome.REJECTED)])
+def test_a_time_that_the_device_cannot_reach_is_rejected(baseline_ms, outcome):
+    large = examples.workload(batch=32, heads=8, seq_len=512, head_dim=64, dtype="float16")
+    evidence = replace(examples.evaluation(trial=examples.trial(0.8, baseline_ms=baseline_ms)), workload=large)
+    seen = verdict(evidence, environment=examples.environment(gpu=H200))
+    assert seen.outcome is outcome
+    assert gate_named(seen, "possible").outcome is outcome
+
+
+def test_arms_that_were_launched_directly_are_named_in_a_warning():
+    seen = verdict(with_replicates(0.8, direct=(CANDIDATE,)))
+    assert any("candidate was launched directly" in warning for warning in seen.warnings)

@@ -1,0 +1,228 @@
+"""The gates: each looks at one thing in the evidence on one workload, and says what it saw.
+
+In order: correct; possible (no faster than the device); machine (nothing disturbed the GPU); clocks (two of them
+agree); control (the baseline equals itself); baseline (no other SDPA backend is faster); faster (the point); interval
+(the whole of it). A gate whose forerunner did not pass is not reached.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Collection, Iterator, Sequence
+
+from gate.compare import fastest
+from gate.records import (
+    BASELINE,
+    CANDIDATE,
+    Build,
+    Comparison,
+    Correctness,
+    Estimate,
+    Evaluation,
+    Gate,
+    Gpu,
+    Outcome,
+    Policy,
+    Status,
+    Trial,
+    Workload,
+)
+from gate.roofline import floor_ms
+from gate.stats.families import holm
+from gate.stats.interval import paired_ratio
+from gate.words import in_words, speed_in_words
+
+OUTCOMES = {
+    Status.OK: Outcome.PASS,
+    Status.INCORRECT: Outcome.REJECTED,
+    Status.UNSUPPORTED: Outcome.REJECTED,
+    Status.BUILD_FAILED: Outcome.FAILED,
+    Status.CRASHED: Outcome.FAILED,
+    Status.TIMED_OUT: Outcome.FAILED,
+    Status.OUT_OF_MEMORY: Outcome.FAILED,
+    Status.ENVIRONMENT: Outcome.ENVIRONMENT,
+}
+
+
+def build_gates(build: Build | None) -> Iterator[Gate]:
+    """What the build says; nothing where it succeeded."""
+    if build is None:
+        yield Gate("measured", None, Outcome.UNDECIDED, "the evidence holds no candidate")
+    elif build.status is not Status.OK:
+        yield Gate("build", None, OUTCOMES[build.status], build.message)
+
+
+def unfit_workloads(comparisons: Sequence[Comparison], policy: Policy) -> tuple[Workload, ...]:
+    """Where the baseline differs from itself: beyond chance (Holm over workloads), and by enough to matter."""
+    controls = [(each.workload, each.control) for each in comparisons if each.control and each.control.p_value]
+    alarms = holm([control.p_value or 1.0 for _, control in controls], policy.control_alpha)
+    return tuple(
+        workload
+        for (workload, control), alarm in zip(controls, alarms, strict=True)
+        if alarm and abs(control.point - 1) > policy.control_margin
+    )
+
+
+def workload_gates(
+    evaluation: Evaluation,
+    comparison: Comparison | None,
+    policy: Policy,
+    unfit: Collection[Workload],
+    gpu: Gpu | None,
+) -> list[Gate]:
+    """The gates up to the first that did not pass; the two on speed are both shown."""
+    gates: list[Gate] = []
+    stages = (
+        _correct(evaluation),
+        _timed(evaluation, comparison),
+        _possible(comparison, gpu),
+        _machine(evaluation),
+        _clocks(evaluation, policy),
+        _control(comparison, policy, unfit),
+        _baseline(evaluation, comparison, policy),
+    )
+    for gate in stages:
+        if gate is not None:
+            gates.append(gate)
+            if gate.outcome is not Outcome.PASS:
+                return gates
+    if comparison is not None:
+        gates += [_faster(comparison, policy), _interval(comparison, policy)]
+    return gates
+
+
+def _correct(evaluation: Evaluation) -> Gate:
+    seen = evaluation.correctness
+    if seen is None:
+        return Gate("correct", evaluation.workload, Outcome.UNDECIDED, "not checked")
+    return Gate("correct", evaluation.workload, OUTCOMES[seen.status], seen.message or _errors(seen))
+
+
+def _errors(seen: Correctness) -> str:
+    return f"max error {seen.max_abs_err:.1e} (SDPA's own: {seen.sdpa_max_abs_err:.1e}), {len(seen.checks)} checks"
+
+
+def _timed(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None:
+    """What went wrong while timing; nothing to add where nothing did."""
+    trial = evaluation.trial
+    if trial is None and evaluation.sdpa is not None and evaluation.sdpa.status is not Status.OK:
+        return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, f"SDPA itself: {evaluation.sdpa.message}")
+    refusals = [f"{each.implementation}: {each.refusal}" for each in evaluation.traces if each.refusal]
+    if trial is None and refusals:
+        return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, f"no baseline: {refusals[0]}")
+    if trial is None:
+        return Gate("measured", evaluation.workload, Outcome.UNDECIDED, "checked, and not timed")
+    if trial.status is Status.OK:
+        if comparison is not None:
+            return None
+        evidence = "the evidence holds no candidate beside a baseline"
+        return Gate("measured", evaluation.workload, Outcome.UNDECIDED, evidence)
+    name = "correct" if OUTCOMES[trial.status] in (Outcome.REJECTED, Outcome.FAILED) else "measured"
+    return Gate(name, evaluation.workload, OUTCOMES[trial.status], f"while timed: {trial.message}")
+
+
+def _possible(comparison: Comparison | None, gpu: Gpu | None) -> Gate | None:
+    """A time that the device cannot reach is not a record: something was not done, or not timed."""
+    floor = floor_ms(comparison.workload, gpu) if comparison and gpu else None
+    if comparison is None or floor is None:
+        return None
+    seen = f"{comparison.candidate_ms:.4g} ms, and the least possible is {floor:.4g} ms"
+    outcome = Outcome.PASS if comparison.candidate_ms >= floor else Outcome.REJECTED
+    return Gate("possible", comparison.workload, outcome, seen)
+
+
+def _machine(evaluation: Evaluation) -> Gate | None:
+    """Whether every replicate had the GPU to itself, at full speed."""
+    watched = [each.telemetry for each in evaluation.trial.replicates if each.telemetry] if evaluation.trial else []
+    if not watched:
+        return None
+    disturbances = dict.fromkeys(each for telemetry in watched for each in telemetry.disturbances)
+    seen = "; ".join(disturbances) or f"nothing disturbed the GPU in {len(watched)} replicates"
+    outcome = Outcome.UNDECIDED if disturbances else Outcome.PASS
+    return Gate("machine", evaluation.workload, outcome, seen)
+
+
+def _clocks(evaluation: Evaluation, policy: Policy) -> Gate | None:
+    """Whether the device's clock and the host's agree on the same batch of launches, arm by arm."""
+    apart = {arm: _disagreement(evaluation.trial, arm) for arm in (BASELINE, CANDIDATE)} if evaluation.trial else {}
+    known = {arm: each for arm, each in apart.items() if each is not None}
+    if not known:
+        return None
+    arm, worst = max(known.items(), key=lambda pair: abs(pair[1]))
+    seen = f"the device's clock reads {worst:+.1%} against the host's, at most, for the {arm}"
+    outcome = Outcome.PASS if abs(worst) <= policy.clock_tolerance else Outcome.UNDECIDED
+    return Gate("clocks", evaluation.workload, outcome, seen)
+
+
+def _disagreement(trial: Trial, arm: str) -> float | None:
+    pairs = [replicate.clocks[arm] for replicate in trial.replicates if arm in replicate.clocks]
+    return statistics.median(pair.device_ms / pair.host_ms - 1 for pair in pairs) if pairs else None
+
+
+def _control(comparison: Comparison | None, policy: Policy, unfit: Collection[Workload]) -> Gate | None:
+    """One workload whose control fires makes the machine unfit to judge any."""
+    control = comparison.control if comparison else None
+    if comparison is None or control is None:
+        return None
+    if control.low is None:
+        return Gate("control", comparison.workload, Outcome.UNDECIDED, _no_interval(control, policy))
+    seen = f"ratio {in_words(control)} to itself"
+    if comparison.workload in unfit:
+        return Gate("control", comparison.workload, Outcome.UNDECIDED, f"the baseline differs from itself: {seen}")
+    if unfit:
+        where = ", ".join(map(str, unfit))
+        return Gate("control", comparison.workload, Outcome.UNDECIDED, f"the machine is unfit: it fired at {where}")
+    return Gate("control", comparison.workload, Outcome.PASS, f"the baseline equals itself: {seen}")
+
+
+def _baseline(evaluation: Evaluation, comparison: Comparison | None, policy: Policy) -> Gate | None:
+    """Whether another backend, seen beside the chosen one, is faster beyond doubt."""
+    sdpa = evaluation.sdpa
+    if comparison is None or not comparison.paired or sdpa is None or sdpa.status is not Status.OK:
+        return None
+    chosen = _arm_of(sdpa, comparison.baseline)
+    best = fastest(sdpa)
+    if chosen is None:
+        evidence = f"{comparison.baseline} is not among the backends that were compared"
+        return Gate("baseline", evaluation.workload, Outcome.UNDECIDED, evidence)
+    ratio = paired_ratio(sdpa.samples(best), sdpa.samples(chosen), policy.alpha)
+    if ratio.high is not None and ratio.high < 1:
+        evidence = f"{sdpa.implementation(best)} is faster than {comparison.baseline}: {in_words(ratio)}"
+        return Gate("baseline", evaluation.workload, Outcome.UNDECIDED, evidence)
+    evidence = f"no SDPA backend is faster than {comparison.baseline}"
+    return Gate("baseline", evaluation.workload, Outcome.PASS, evidence)
+
+
+def _arm_of(sdpa: Trial, implementation: str) -> str | None:
+    return next((arm.name for arm in sdpa.arms if arm.implementation == implementation), None)
+
+
+def _faster(comparison: Comparison, policy: Policy) -> Gate:
+    """The point under the threshold; with `strict`, the whole interval."""
+    ratio = comparison.ratio
+    limit = ratio.high if policy.strict and ratio.high is not None else ratio.point
+    needs = f"{'the whole interval' if policy.strict else 'the ratio'} under {policy.speedup:g}"
+    return _speed_gate("faster", comparison, policy, limit < policy.speedup, policy.speedup, needs)
+
+
+def _interval(comparison: Comparison, policy: Policy) -> Gate:
+    """The whole interval below 1: faster beyond doubt, by however little."""
+    high = comparison.ratio.high
+    return _speed_gate("interval", comparison, policy, high is not None and high < 1, 1.0, "the interval below 1")
+
+
+def _speed_gate(name: str, comparison: Comparison, policy: Policy, met: bool, bound: float, needs: str) -> Gate:
+    """Passed where met; rejected where the whole interval lies beyond the bound; undecided between the two."""
+    ratio = comparison.ratio
+    if ratio.low is None:
+        return Gate(name, comparison.workload, Outcome.UNDECIDED, _no_interval(ratio, policy))
+    beyond = Outcome.REJECTED if ratio.low >= bound else Outcome.UNDECIDED
+    sure = f"{ratio.confidence:.4g} confidence over {ratio.replicates} replicates"
+    evidence = f"{speed_in_words(comparison)}, {sure}; needs {needs}"
+    return Gate(name, comparison.workload, Outcome.PASS if met else beyond, evidence)
+
+
+def _no_interval(estimate: Estimate, policy: Policy) -> str:
+    if estimate.replicates < policy.min_replicates:
+        return f"{estimate.replicates} replicates; {policy.min_replicates} are needed for an interval"
+    return f"all {estimate.replicates} replicates say the same: not a measurement"

@@ -1,0 +1,25 @@
+"""Ratios of times in words, the same everywhere."""
+
+from __future__ import annotations
+
+from gate.records import Comparison, Estimate
+
+
+def in_words(estimate: Estimate) -> str:
+    """`0.912 [0.905, 0.919]`, or the point alone."""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.point:.3f}"
+    return f"{estimate.point:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def speedup_in_words(ratio: Estimate) -> str:
+    """`1.25× [1.22, 1.29]`: the inverse of the ratio and of its interval."""
+    point = f"{1 / ratio.point:.3f}×"
+    if ratio.low is None or ratio.high is None:
+        return point
+    return f"{point} [{1 / ratio.high:.3f}, {1 / ratio.low:.3f}]"
+
+
+def speed_in_words(comparison: Comparison) -> str:
+    """How the candidate's time compares, as a ratio with its interval."""
+    return f"ratio {in_words(comparison.ratio)} to {comparison.baseline}"
