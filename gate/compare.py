@@ -49,7 +49,7 @@ def join(measurement: Measurement, sdpa: Measurement) -> Measurement:
     """
     same_device(measurement, sdpa)
     trials = {each.workload: each.sdpa for each in sdpa.evaluations}
-    joined = tuple(replace(each, sdpa=trials.get(each.workload) or each.sdpa) for each in measurement.evaluations)
+    joined = tuple(replace(each, sdpa=each.sdpa or trials.get(each.workload)) for each in measurement.evaluations)
     return replace(measurement, evaluations=joined)
 
 

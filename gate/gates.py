@@ -28,6 +28,7 @@ from gate.records import (
     Workload,
 )
 from gate.roofline import floor_ms
+from gate.sdpa import PREFIX
 from gate.stats.families import holm
 from gate.stats.interval import paired_ratio
 from gate.words import in_words, speed_in_words
@@ -54,11 +55,12 @@ def build_gates(build: Build | None) -> Iterator[Gate]:
 
 def unfit_workloads(comparisons: Sequence[Comparison], policy: Policy) -> tuple[Workload, ...]:
     """Where the baseline differs from itself: beyond chance (Holm over workloads), and by enough to matter."""
-    controls = [(each.workload, each.control) for each in comparisons if each.control and each.control.p_value]
-    alarms = holm([control.p_value or 1.0 for _, control in controls], policy.control_alpha)
+    controls = [(each.workload, each.control) for each in comparisons if each.control is not None]
+    known = [(workload, control, control.p_value) for workload, control in controls if control.p_value is not None]
+    alarms = holm([p_value for _, _, p_value in known], policy.control_alpha)
     return tuple(
         workload
-        for (workload, control), alarm in zip(controls, alarms, strict=True)
+        for (workload, control, _), alarm in zip(known, alarms, strict=True)
         if alarm and abs(control.point - 1) > policy.control_margin
     )
 
@@ -162,8 +164,10 @@ def _disagreement(trial: Trial, arm: str) -> float | None:
 def _control(comparison: Comparison | None, policy: Policy, unfit: Collection[Workload]) -> Gate | None:
     """One workload whose control fires makes the machine unfit to judge any."""
     control = comparison.control if comparison else None
-    if comparison is None or control is None:
+    if comparison is None or not comparison.paired:
         return None
+    if control is None:
+        return Gate("control", comparison.workload, Outcome.UNDECIDED, "the baseline was not timed twice")
     if control.low is None:
         return Gate("control", comparison.workload, Outcome.UNDECIDED, _no_interval(control, policy))
     seen = f"ratio {in_words(control)} to itself"
@@ -178,6 +182,9 @@ def _control(comparison: Comparison | None, policy: Policy, unfit: Collection[Wo
 def _baseline(evaluation: Evaluation, comparison: Comparison | None, policy: Policy) -> Gate | None:
     """Whether another backend, seen beside the chosen one, is faster beyond doubt."""
     sdpa = evaluation.sdpa
+    if comparison is not None and not comparison.baseline.startswith(PREFIX):
+        evidence = f"{comparison.baseline} is not an SDPA backend"
+        return Gate("baseline", evaluation.workload, Outcome.UNDECIDED, evidence)
     if comparison is None or not comparison.paired or sdpa is None or sdpa.status is not Status.OK:
         return None
     chosen = _arm_of(sdpa, comparison.baseline)

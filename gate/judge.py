@@ -32,7 +32,7 @@ NEXT_STEPS = {
 }
 UNDECIDED_STEP = "Measure again on a quiet machine, or with more replicates (`--set measure.looks=[10,20,40]`)."
 ENVIRONMENT_STEP = "Mend the machine (`kernel-gate doctor` says how), then run again."
-PASS_STEP = "Nothing more to do: it can be merged."
+PASS_STEP = "Nothing more to do on these workloads."
 
 
 def judge(measurement: Measurement, policy: Policy) -> Run:

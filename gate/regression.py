@@ -98,12 +98,17 @@ def _sides(new: Evaluation | None, old: Evaluation, policy: Policy) -> _Sides | 
         return "recorded, and not measured now"
     if new.correctness is not None and new.correctness.status is not Status.OK:
         return f"{new.correctness.status} now: {new.correctness.message}"
-    ours, theirs = new.trial or new.sdpa, old.trial or old.sdpa
+    ours, theirs = _subject(new), _subject(old)
     if ours is None or theirs is None or not (ours.status is Status.OK and theirs.status is Status.OK):
         return "not timed on both sides"
     if ours.has(CANDIDATE, BASELINE) and theirs.has(CANDIDATE, BASELINE):
         return _ratios(ours, theirs, policy)
     return _times(ours, theirs, policy)
+
+
+def _subject(evaluation: Evaluation) -> Trial | None:
+    """A candidate's own trial, and never SDPA's in its place; SDPA's where no candidate was there."""
+    return evaluation.sdpa if evaluation.correctness is None and evaluation.trial is None else evaluation.trial
 
 
 def _ratios(ours: Trial, theirs: Trial, policy: Policy) -> _Sides | str:

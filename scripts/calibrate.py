@@ -29,6 +29,7 @@ def command(
     from gate.stats.replay import Plan
     from gate.tables import calibration_table
 
+    options.check_writable(out)
     try:
         plan = Plan(draws, replicates, alpha=alpha, seed=seed)
     except ValueError as error:

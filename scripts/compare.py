@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 def command(cand: Path, against: Path, settings: Settings) -> int:
     """Say whether a kernel regressed, was maintained or improved: 0 unless regressed (1) or undecided (2)."""
     from gate.files import load, measurement_of
+    from gate.judge import conduct
+    from gate.records import EXIT_CODES as OUTCOME_CODES
+    from gate.records import Outcome
     from gate.regression import EXIT_CODES, changes, overall
     from gate.tables import changes_table
 
@@ -31,7 +34,8 @@ def command(cand: Path, against: Path, settings: Settings) -> int:
     answer = overall(seen)
     click.echo(f"{answer.value.upper()}: {cand} against {against}\n")
     click.echo(changes_table(seen))
-    return EXIT_CODES[answer]
+    behaved = conduct(new)
+    return EXIT_CODES[answer] if behaved is Outcome.PASS else OUTCOME_CODES[behaved]
 
 
 if __name__ == "__main__":

@@ -27,8 +27,9 @@ def command(
 ) -> int:
     """Check a candidate over a matrix of workloads: 0 all passed, 1 something failed, 2 no such candidate."""
     from gate.device import choose_device
+    from gate.gates import OUTCOMES
     from gate.pipeline import fuzz
-    from gate.records import Status
+    from gate.records import EXIT_CODES, Status
     from gate.registry import find
     from gate.tables import correctness_table
 
@@ -41,7 +42,7 @@ def command(
         measurement = fuzz(bench, candidate, workloads)
     options.deliver(measurement, out, correctness_table)
     if measurement.build is not None and measurement.build.status is not Status.OK:
-        return 3
+        return EXIT_CODES[OUTCOMES[measurement.build.status]]
     statuses = [each.correctness.status for each in measurement.evaluations if each.correctness]
     checked = [status for status in statuses if status is not Status.UNSUPPORTED]
     return 0 if checked and set(checked) == {Status.OK} else 1

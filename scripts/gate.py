@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 @click.option(
     "--sdpa", type=click.Path(path_type=Path), help="From measure-sdpa; needed where --cand has no baseline."
 )
+@click.option("--required", is_flag=True, help="Every workload that the policy requires must be in the evidence.")
 @options.judging
 @options.settings
 @click.option("--out", type=click.Path(path_type=Path), help="Write the judged run to this file.")
-def command(cand: Path, sdpa: Path | None, settings: Settings, out: Path | None) -> int:
+def command(cand: Path, sdpa: Path | None, required: bool, settings: Settings, out: Path | None) -> int:
     """Judge a measurement. The policy is gate.toml's and these options', never the evidence's own."""
     from gate.compare import join
     from gate.files import load, measurement_of, write_record
@@ -31,6 +33,9 @@ def command(cand: Path, sdpa: Path | None, settings: Settings, out: Path | None)
     measurement = measurement_of(load(cand))
     if sdpa is not None:
         measurement = join(measurement, measurement_of(load(sdpa)))
+    if required:
+        asked = (*settings.required(measurement.environment.device), *measurement.workloads)
+        measurement = replace(measurement, workloads=tuple(dict.fromkeys(asked)))
     run = judge(measurement, settings.gates)
     if out is not None:
         write_record(out, run)

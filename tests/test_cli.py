@@ -444,3 +444,25 @@ def test_every_command_says_what_it_does(kernel_gate):
         assert answer.code == 0
         assert f"{name} [OPTIONS]" in answer.out
         assert name in listed
+
+
+def test_a_gate_that_requires_all_workloads_does_not_pass_on_some(kernel_gate, tmp_path):
+    from gate.files import write_record
+    from tests import examples
+
+    write_record(tmp_path / "run.json", examples.run())
+    assert kernel_gate("gate", "--cand", tmp_path / "run.json").code == 0
+    answer = kernel_gate("gate", "--cand", tmp_path / "run.json", "--required")
+    assert answer.code == 2
+    assert "1,8,512,64 float32" in answer.out.splitlines()[0]
+
+
+def test_a_candidate_that_became_incorrect_is_rejected_by_compare(kernel_gate, tmp_path):
+    from gate.files import write_record
+    from gate.records import Evaluation
+    from tests import examples
+
+    write_record(tmp_path / "old.json", examples.measurement())
+    wrong = examples.measurement(Evaluation(examples.workload(), examples.incorrect()))
+    write_record(tmp_path / "new.json", wrong)
+    assert kernel_gate("compare", "--cand", tmp_path / "new.json", "--against", tmp_path / "old.json").code == 1

@@ -8,6 +8,7 @@ from gate.compare import compare
 from gate.judge import conduct, is_clear, judge
 from gate.records import (
     BASELINE,
+    BASELINE_AGAIN,
     CANDIDATE,
     EMPTY,
     Arm,
@@ -300,3 +301,39 @@ def test_a_time_that_the_device_cannot_reach_is_rejected(baseline_ms, outcome):
 def test_arms_that_were_launched_directly_are_named_in_a_warning():
     seen = verdict(with_replicates(0.8, direct=(CANDIDATE,)))
     assert any("candidate was launched directly" in warning for warning in seen.warnings)
+
+
+def with_arms(ratio, **implementations):
+    """A trial in which other implementations play these arms."""
+    taken = examples.trial(ratio)
+    arms = tuple(replace(arm, implementation=implementations.get(arm.name, arm.implementation)) for arm in taken.arms)
+    return examples.evaluation(trial=replace(taken, arms=arms))
+
+
+def test_a_baseline_that_is_not_sdpa_is_no_baseline():
+    seen = verdict(with_arms(0.5, baseline="my_slow_kernel"))
+    assert seen.outcome is Outcome.UNDECIDED
+    assert "my_slow_kernel is not an SDPA backend" in seen.reason
+
+
+def test_a_trial_without_its_control_gives_no_verdict_on_speed():
+    taken = examples.trial(0.5)
+    keep = [index for index, arm in enumerate(taken.arms) if arm.name != BASELINE_AGAIN]
+    replicates = tuple(
+        replace(
+            each,
+            times_ms=tuple(tuple(row[index] for index in keep) for row in each.times_ms),
+            creation_order=tuple(arm for arm in each.creation_order if arm != BASELINE_AGAIN),
+        )
+        for each in taken.replicates
+    )
+    arms = tuple(taken.arms[index] for index in keep)
+    seen = verdict(examples.evaluation(trial=replace(taken, arms=arms, replicates=replicates, median_ms={})))
+    assert seen.outcome is Outcome.UNDECIDED
+    assert "not timed twice" in seen.reason
+
+
+def test_the_strongest_alarm_of_all_is_an_alarm_too():
+    evidence = timed(0.5, control=1.1, replicates=300, noise=1e-4)
+    assert compare(evidence, Policy()).control.p_value == 0.0
+    assert verdict(evidence).outcome is Outcome.UNDECIDED

@@ -105,17 +105,37 @@ def test_a_workload_moves_q_k_v_and_the_output_once():
 
 
 def test_a_trial_computes_its_medians_from_all_samples():
-    rounds = [examples.replicate({"a": [1.0, 9.0], "b": [5.0, 5.0]}), examples.replicate({"a": [2.0], "b": [7.0]})]
+    rounds = [
+        examples.replicate({"a": [1.0, 9.0], "b": [5.0, 5.0]}),
+        examples.replicate({"a": [2.0, 2.5], "b": [7.0, 5.0]}, 1),
+    ]
     arms = tuple(dataclasses.replace(ARMS[0], name=name) for name in "ab")
-    assert Trial(Status.OK, arms, "clock", 0, replicates=tuple(rounds)).median_ms == {"a": 2.0, "b": 5.0}
+    assert Trial(Status.OK, arms, "clock", 0, replicates=tuple(rounds)).median_ms == {"a": 2.25, "b": 5.0}
 
 
 def test_a_trial_gives_an_arms_samples_in_the_order_taken():
-    taken = [examples.replicate({"a": [3.0, 1.0], "b": [4.0, 2.0]}), examples.replicate({"a": [5.0], "b": [6.0]})]
+    taken = [
+        examples.replicate({"a": [3.0, 1.0], "b": [4.0, 2.0]}),
+        examples.replicate({"a": [5.0, 7.0], "b": [6.0, 8.0]}, 1),
+    ]
     arms = tuple(dataclasses.replace(ARMS[0], name=name) for name in "ab")
     trial = Trial(Status.OK, arms, "clock", 0, replicates=tuple(taken))
-    assert trial.samples("a") == [[3.0, 1.0], [5.0]]
-    assert trial.samples("b") == [[4.0, 2.0], [6.0]]
+    assert trial.samples("a") == [[3.0, 1.0], [5.0, 7.0]]
+    assert trial.samples("b") == [[4.0, 2.0], [6.0, 8.0]]
+
+
+@pytest.mark.parametrize(
+    ("second", "complaint"),
+    [
+        (examples.replicate({"a": [1.0, 2.0]}, 1), "the same number of rounds"),
+        (examples.replicate({"a": [1.0]}, 0), "counted twice"),
+    ],
+    ids=["ragged", "twice"],
+)
+def test_replicates_of_a_trial_are_alike_and_different(second, complaint):
+    arms = (dataclasses.replace(ARMS[0], name="a"),)
+    with pytest.raises(ValueError, match=complaint):
+        Trial(Status.OK, arms, "clock", 0, replicates=(examples.replicate({"a": [3.0]}, 0), second))
 
 
 def test_a_trial_that_failed_keeps_the_replicates_before_it():

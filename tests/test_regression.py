@@ -117,3 +117,12 @@ def test_one_regression_outweighs_all_improvements():
     seen = changes(improved, RECORDED, Policy()) + changes(regressed, RECORDED, Policy())
     assert overall(seen) is Answer.REGRESSED
     assert overall(()) is Answer.UNDECIDED
+
+
+def test_sdpas_own_times_never_stand_for_a_candidate_that_was_not_timed():
+    not_timed = examples.measurement(examples.evaluation(trial=None, sdpa=examples.sdpa_trial(replicates=10)))
+    recorded = examples.sdpa_measurement(
+        evaluations=(Evaluation(examples.workload(), sdpa=examples.sdpa_trial(replicates=10, seed=4)),)
+    )
+    (seen,) = changes(not_timed, recorded, Policy())
+    assert (seen.answer, seen.evidence) == (Answer.UNDECIDED, "not timed on both sides")

@@ -88,7 +88,8 @@ class Correctness(Record):
         failed = [check.name for check in self.checks if not check.passed]
         if self.status is Status.OK:
             require(bool(self.checks) and not failed, f"status ok contradicts its checks: {failed or 'none ran'}")
-            require(self.sdpa_max_abs_err is not None, "status ok needs the error of SDPA")
+            measured = self.max_abs_err is not None and self.sdpa_max_abs_err is not None
+            require(measured, "status ok needs the errors of candidate and SDPA")
         else:
             require(bool(self.message), "a failed check says why")
             require(self.status is not Status.INCORRECT or bool(failed), "incorrect needs a failed check")
@@ -162,6 +163,10 @@ class Trial(Record):
         for replicate in self.replicates:
             require(set(replicate.creation_order) == set(names), "a replicate has other arms than its trial")
         require(list(self.looks) == sorted(set(self.looks)), f"looks increase, not {list(self.looks)}")
+        rounds = {len(replicate.times_ms) for replicate in self.replicates}
+        require(len(rounds) <= 1, f"replicates have the same number of rounds, not {sorted(rounds)}")
+        seeds = {replicate.seed for replicate in self.replicates}
+        require(len(seeds) == len(self.replicates), "a replicate is counted twice")
         if self.status is Status.OK:
             require(bool(self.replicates), "a trial that is ok has replicates")
             stopped = not self.looks or len(self.replicates) in self.looks
