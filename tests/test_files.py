@@ -248,3 +248,10 @@ def test_an_output_that_is_a_folder_cannot_be_written(tmp_path):
     with pytest.raises(errors.UnwritableOutputError, match="Is a directory"):
         write_text(tmp_path / "folder", "content")
     assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_run_whose_words_an_older_version_chose_is_still_read(tmp_path):
+    judged = examples.run()
+    older = replace(judged, verdict=replace(judged.verdict, next_step="Merge it.", reason="It is faster."))
+    write_record(tmp_path / "run.json", older)
+    assert load(tmp_path / "run.json") == older
