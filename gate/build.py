@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gate.architectures import choose_architectures, wanted_architectures
+from gate.buildkey import INCLUDE, build_key
 from gate.errors import GateError, UnfitEnvironmentError
 from gate.files import from_json, to_json, write_record
-from gate.machine import compiler_command, processor_flags, said_by
+from gate.launches import size_of
 from gate.messages import Compilation, Compiled
-from gate.records import Build, Status
+from gate.nvcc import REMEDY, find_nvcc
+from gate.records import Build, KernelResources, Status
 from gate.registry import Candidate
 from gate.workers import WorkerServer
 
 RECORD = "build.json"
-INCLUDE = Path(__file__).with_name("include")
-"""Where attention.h is, for candidates of other repositories."""
 
 
 def cache_root() -> Path:
@@ -34,17 +33,64 @@ def cache_root() -> Path:
     return Path(chosen) if chosen else Path(base) / "kernel-gate"
 
 
-def cached_build(candidate: Candidate) -> Build | None:
-    """The finished build of exactly these sources, or None. Python candidates need none."""
-    started = time.perf_counter()
-    key = build_key(candidate)
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """What is to be built: enough to find it in the cache, or to make it."""
+
+    candidate: Candidate
+    architectures: tuple[str, ...]
+    key: str
+
+    @property
+    def library(self) -> Path:
+        """Where the finished library is, or will be."""
+        return cache_root() / self.key / f"lib{self.candidate.name}.so"
+
+
+def build(candidate: Candidate, server: WorkerServer, limit_s: float, asked: Sequence[str] = ()) -> Build:
+    """The candidate's library, from the cache or newly made. A failed build is not cached.
+
+    `asked` are CUDA architectures; without any, gate/architectures.py chooses.
+    """
+    recipe = _prepare(candidate, asked)
+    if isinstance(recipe, Build):
+        return recipe
+    done = _cached(recipe)
+    if done is not None:
+        return done
+    with _locked(recipe.key):
+        return _cached(recipe) or _make(recipe, server, limit_s)
+
+
+def cached_build(candidate: Candidate, asked: Sequence[str] = ()) -> Build | None:
+    """The finished build of exactly these sources, or why there is none to make; None where it is to be made."""
+    recipe = _prepare(candidate, asked)
+    return recipe if isinstance(recipe, Build) else _cached(recipe)
+
+
+def _prepare(candidate: Candidate, asked: Sequence[str]) -> _Recipe | Build:
+    """A recipe; or the build itself, where nothing is compiled or nothing can be."""
     if not candidate.compiled:
-        return Build(candidate.name, Status.OK, key=key, cached=True)
-    library = cache_root() / key / _library(candidate)
-    found = _recorded(library.with_name(RECORD))
-    if found is None or not library.is_file():
+        return Build(candidate.name, Status.OK, key=build_key(candidate), cached=True, config=candidate.config)
+    if candidate.language != "cuda":
+        return _Recipe(candidate, (), build_key(candidate))
+    if find_nvcc() is None:
+        return _failed(candidate, f"no CUDA compiler (nvcc); {REMEDY}", Status.ENVIRONMENT)
+    wanted = wanted_architectures(asked)
+    architectures = choose_architectures(candidate.architectures, wanted)
+    if not architectures:
+        declared = ", ".join(candidate.architectures)
+        reason = f"{candidate.name} is written for {declared}, none of which runs where {wanted.by} asks"
+        return _failed(candidate, reason, Status.UNSUPPORTED)
+    return _Recipe(candidate, architectures, build_key(candidate, architectures))
+
+
+def _cached(recipe: _Recipe) -> Build | None:
+    started = time.perf_counter()
+    found = _recorded(recipe.library.with_name(RECORD))
+    if found is None or not recipe.library.is_file():
         return None
-    return replace(found, cached=True, seconds=time.perf_counter() - started, library=str(library))
+    return replace(found, cached=True, seconds=time.perf_counter() - started, library=str(recipe.library))
 
 
 def _recorded(path: Path) -> Build | None:
@@ -55,94 +101,79 @@ def _recorded(path: Path) -> Build | None:
         return None
 
 
-def build(candidate: Candidate, server: WorkerServer, limit_s: float) -> Build:
-    """The candidate's library, from the cache or newly made. A failed build is not cached."""
-    done = cached_build(candidate)
-    if done is not None:
-        return done
-    key = build_key(candidate)
-    with _locked(key):
-        return cached_build(candidate) or _make(candidate, key, server, limit_s)
-
-
-def build_key(candidate: Candidate) -> str:
-    """A hash of the candidate's folder, the shared headers beside it, its flags, the compiler and torch."""
-    digest = hashlib.sha256()
-    for base, files in _inputs(candidate):
-        for path in sorted(files):
-            digest.update(f"{path.relative_to(base)}\0{path.stat().st_size}\0".encode())
-            digest.update(path.read_bytes())
-    if candidate.compiled:  # -march=native means another thing on another processor
-        digest.update(f"{compiler_version()}\0{version('torch')}\0{processor_flags()}".encode())
-    return f"{candidate.name}-{digest.hexdigest()[:24]}"
-
-
-def _inputs(candidate: Candidate) -> Iterator[tuple[Path, list[Path]]]:
-    """Folders, and the files in each that the compiler may read; where the folders lie does not matter."""
-    inside = candidate.folder.rglob("*")
-    yield candidate.folder, [path for path in inside if path.is_file() and "__pycache__" not in path.parts]
-    yield candidate.folder.parent, list(candidate.folder.parent.glob("*.h"))
-    yield INCLUDE, list(INCLUDE.glob("*.h"))
-
-
-def compiler() -> str:
-    """The C++ compiler's command. Raises UnfitEnvironmentError where there is none."""
-    chosen = compiler_command()
-    if shutil.which(chosen.split()[0]) is None:
-        raise UnfitEnvironmentError(f"no C++ compiler ({chosen}); install one (apt-get install g++) or set CXX")
-    return chosen
-
-
-def compiler_version() -> str:
-    """The first line of what the compiler says of itself."""
-    return said_by(*compiler().split(), "--version") or "unknown"
-
-
-def _make(candidate: Candidate, key: str, server: WorkerServer, limit_s: float) -> Build:
+def _make(recipe: _Recipe, server: WorkerServer, limit_s: float) -> Build:
     """Compiles in a folder of its own, and renames it into the cache as a whole."""
-    root = cache_root()
-    with tempfile.TemporaryDirectory(dir=root, prefix=f"{key}.", ignore_cleanup_errors=True) as scratch:
-        compiled, seconds = _compile(candidate, scratch, server, limit_s)
-        if isinstance(compiled, Build):
-            return compiled
-        if compiled.library is None:
-            return replace(_failed(candidate, compiled.message), key=key, seconds=seconds, log=compiled.log)
-        final = root / key
-        made = Build(candidate.name, Status.OK, key=key, seconds=seconds, library=str(final / _library(candidate)))
-        write_record(Path(scratch) / RECORD, made)
-        shutil.rmtree(final, ignore_errors=True)  # half of a build that an older version left
-        Path(scratch).rename(final)
+    final, root = recipe.library.parent, cache_root()
+    with tempfile.TemporaryDirectory(dir=root, prefix=f"{recipe.key}.", ignore_cleanup_errors=True) as scratch:
+        made = replace(
+            _compile(recipe, scratch, server, limit_s),
+            key=recipe.key,
+            config=recipe.candidate.config,
+            architectures=recipe.architectures,
+        )
+        if made.status is Status.OK:
+            write_record(Path(scratch) / RECORD, made)
+            shutil.rmtree(final, ignore_errors=True)  # half of a build that an older version left
+            Path(scratch).rename(final)
     return made
 
 
-def _library(candidate: Candidate) -> str:
-    return f"lib{candidate.name}.so"
+def _compile(recipe: _Recipe, scratch: str, server: WorkerServer, limit_s: float) -> Build:
+    ending = server.call({"kind": "compile", "requests": [to_json(_compilation(recipe, scratch))]}, limit_s)
+    failed = replace(_failed(recipe.candidate, "?"), seconds=ending.seconds)
+    if ending.status is Status.TIMED_OUT:
+        return replace(failed, status=Status.TIMED_OUT, message=f"the build {ending.message}")
+    if ending.status is not Status.OK:
+        return replace(failed, message=f"the build {ending.message}: {ending.last_words}")
+    try:
+        compiled = from_json(Compiled, ending.replies[0], "the build's answer")
+    except GateError as error:
+        return replace(failed, message=str(error))
+    if compiled.library is None:
+        return replace(failed, message=compiled.message, log=compiled.log)
+    return Build(
+        recipe.candidate.name,
+        Status.OK,
+        seconds=ending.seconds,
+        library=str(recipe.library),
+        log=compiled.log,
+        resources=_launched(recipe.candidate, compiled.resources),
+    )
 
 
-def _compile(
-    candidate: Candidate, scratch: str, server: WorkerServer, limit_s: float
-) -> tuple[Compiled | Build, float]:
-    asked = Compilation(
+def _compilation(recipe: _Recipe, scratch: str) -> Compilation:
+    candidate = recipe.candidate
+    return Compilation(
         name=candidate.name,
+        language="cuda" if candidate.language == "cuda" else "c++",
         sources=tuple(str(candidate.folder / source) for source in candidate.sources),
         include=(str(candidate.folder.parent), str(INCLUDE)),
-        flags=candidate.flags,
+        architectures=recipe.architectures,
+        nvcc=find_nvcc() if candidate.language == "cuda" else None,
+        flags=(*(f"-D{name}={value}" for name, value in candidate.config.items()), *candidate.flags),
         link_flags=candidate.link_flags,
         directory=scratch,
     )
-    ending = server.call({"kind": "compile", "request": to_json(asked)}, limit_s)
-    if ending.status is Status.TIMED_OUT:
-        return Build(candidate.name, Status.TIMED_OUT, f"the build {ending.message}"), ending.seconds
-    if ending.status is not Status.OK:
-        return _failed(candidate, f"the build {ending.message}: {ending.last_words}"), ending.seconds
-    try:
-        return from_json(Compiled, ending.reply, "the build's answer"), ending.seconds
-    except GateError as error:
-        return _failed(candidate, str(error)), ending.seconds
 
 
-def _failed(candidate: Candidate, message: str) -> Build:
-    return Build(candidate.name, Status.BUILD_FAILED, message)
+def _launched(candidate: Candidate, resources: Sequence[KernelResources]) -> tuple[KernelResources, ...]:
+    """With what kernel.toml says of their launches; that goes before __launch_bounds__, which is but a bound."""
+    return tuple(_launch(candidate, each) for each in resources)
+
+
+def _launch(candidate: Candidate, seen: KernelResources) -> KernelResources:
+    threads = size_of(candidate.threads, seen.kernel, candidate.config)
+    shared = size_of(candidate.dynamic_shared_bytes, seen.kernel, candidate.config)
+    return replace(
+        seen,
+        threads=seen.threads if threads is None else threads,
+        dynamic_shared_bytes=seen.dynamic_shared_bytes if shared is None else shared,
+        occupancy=None,
+    )
+
+
+def _failed(candidate: Candidate, message: str, status: Status = Status.BUILD_FAILED) -> Build:
+    return Build(candidate.name, status, message)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Sources to a shared library, through torch's cpp_extension. Runs in a process of its own."""
+"""Sources to a shared library: C++ through torch's cpp_extension, CUDA by nvcc. Runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,17 +7,28 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from gate.machine import compiler_command
 from gate.messages import Compilation, Compiled
+from gate.nvcc import compile_cuda
 
 EXPORTS = ("attention", "attention_workspace_bytes")
-COMPLAINT = re.compile(r"error: |undefined reference|No such file")
+COMPLAINT = re.compile(r"\berror\b[^:]{0,12}: |\bfatal\b +: |undefined reference|No such file")
 
 
 def compile_library(asked: Compilation) -> Compiled:
     """Compiles and links, then loads the library once, to see that it exports what kernels/attention.h asks for."""
+    compiled = COMPILERS[asked.language](asked)
+    if compiled.library is None:
+        return replace(compiled, message=_first_error(compiled.log))
+    fault = _missing_export(Path(compiled.library))
+    return replace(compiled, library=None, message=fault) if fault else compiled
+
+
+def _compile_cpp(asked: Compilation) -> Compiled:
     from torch.utils import cpp_extension
 
     _choose_compiler()
@@ -34,9 +45,11 @@ def compile_library(asked: Compilation) -> Compiled:
             is_standalone=True,
         )
     except (RuntimeError, subprocess.SubprocessError) as error:
-        return Compiled(None, _first_error(str(error)), str(error))
-    library = Path(built).rename(Path(asked.directory) / f"lib{asked.name}.so")
-    return _missing_export(library) or Compiled(str(library))
+        return Compiled(None, log=str(error))
+    return Compiled(str(Path(built).rename(Path(asked.directory) / f"lib{asked.name}.so")))
+
+
+COMPILERS: Mapping[str, Callable[[Compilation], Compiled]] = {"c++": _compile_cpp, "cuda": compile_cuda}
 
 
 def _choose_compiler() -> None:
@@ -50,10 +63,11 @@ def _first_error(output: str) -> str:
     return next((line for line in lines if COMPLAINT.search(line)), lines[-1])
 
 
-def _missing_export(library: Path) -> Compiled | None:
+def _missing_export(library: Path) -> str | None:
+    """What is wrong with the library, or None."""
     try:
         loaded = ctypes.CDLL(str(library))
     except OSError as error:
-        return Compiled(None, f"the library cannot be loaded: {error}", str(error))
+        return f"the library cannot be loaded: {error}"
     missing = [name for name in EXPORTS if not hasattr(loaded, name)]
-    return Compiled(None, f"the library exports no function {missing[0]}()") if missing else None
+    return f"the library exports no function {missing[0]}()" if missing else None

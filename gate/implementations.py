@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.util
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,11 @@ from gate.buffers import GuardedTensor
 from gate.device import Device, Launch
 from gate.records import Status
 from gate.sdpa import BACKENDS, PREFIX
+from gate.tunables import Config, from_text
 
 DTYPE_CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # enum attention_dtype
 UNSUPPORTED_CODE = 1  # enum attention_status
+PYTHON_SOURCE = re.compile(r"(?P<file>.*\.py)(#(?P<config>[^/]*))?")
 MEANINGS = {1: "unsupported", 2: "launch failed"}
 
 
@@ -57,8 +60,11 @@ class Implementation(ABC):
     """Something that computes attention."""
 
     @abstractmethod
-    def bind(self, operands: Operands, device: Device) -> Bound:
-        """A call on these operands; it returns the tensor that holds the output."""
+    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> Bound:
+        """A call on these operands; it returns the tensor that holds the output.
+
+        `workspace`, of another call of the same sizes, is used again where a call needs scratch memory.
+        """
 
     def selected(self) -> contextlib.AbstractContextManager[Any]:
         """What must be in force while the call runs, kept out of the timed span."""
@@ -71,7 +77,7 @@ class SdpaBackend(Implementation):
     def __init__(self, name: str) -> None:
         self._backend = getattr(torch.nn.attention.SDPBackend, BACKENDS[name])
 
-    def bind(self, operands: Operands, device: Device) -> Bound:  # noqa: ARG002
+    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> Bound:  # noqa: ARG002
         attention = torch.nn.functional.scaled_dot_product_attention
         q, k, v = operands.q, operands.k, operands.v
         causal, scale = operands.causal, operands.scale
@@ -84,7 +90,7 @@ class SdpaBackend(Implementation):
 class Empty(Implementation):
     """The empty launch: what the clock reads when nothing is done."""
 
-    def bind(self, operands: Operands, device: Device) -> Bound:
+    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> Bound:  # noqa: ARG002
         nothing = device.empty_launch()
 
         def launch() -> torch.Tensor:
@@ -121,10 +127,11 @@ class CompiledCandidate(Implementation):
         self._workspace_bytes.argtypes = [ctypes.POINTER(_Arguments)]
         self._workspace_bytes.restype = ctypes.c_size_t
 
-    def bind(self, operands: Operands, device: Device) -> Bound:
+    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> Bound:
         arguments = _arguments(operands)
         arguments.stream = device.stream
-        workspace = GuardedTensor(device, (max(1, self._workspace_bytes(arguments)),), torch.uint8)
+        if workspace is None:
+            workspace = GuardedTensor(device, (max(1, self._workspace_bytes(arguments)),), torch.uint8)
         arguments.workspace = workspace.tensor.data_ptr()
         arguments.workspace_bytes = workspace.tensor.numel()
         pointer, attention, out = ctypes.byref(arguments), self._attention, operands.out
@@ -158,20 +165,21 @@ def _error_of(code: int) -> CandidateError:
 
 
 class PythonCandidate(Implementation):
-    """A Python file that defines `attention(q, k, v, scale, causal, out)`."""
+    """A Python file that defines `attention(q, k, v, scale, causal, out)`; its tunables are there as globals."""
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, config: Config | None = None) -> None:
         specification = importlib.util.spec_from_file_location(f"candidate_{source.stem}", source)
         if specification is None or specification.loader is None:
             raise CandidateError(Status.CRASHED, f"{source.name} cannot be imported; give it the ending .py")
         module = importlib.util.module_from_spec(specification)
+        vars(module).update(config or {})
         with candidate_errors():
             specification.loader.exec_module(module)
         if not callable(getattr(module, "attention", None)):
             raise CandidateError(Status.CRASHED, f"{source.name} defines no function attention(q, k, v, ...)")
         self._attention = module.attention
 
-    def bind(self, operands: Operands, device: Device) -> Bound:  # noqa: ARG002
+    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> Bound:  # noqa: ARG002
         attention, each = self._attention, operands
 
         def launch() -> torch.Tensor:
@@ -197,10 +205,15 @@ class candidate_errors(contextlib.ContextDecorator):  # noqa: N801  # used as `w
 
 
 def open_implementation(name: str, source: str | None) -> Implementation:
-    """What plays an arm: `sdpa:NAME`, `empty`, or the candidate whose library or Python file is `source`."""
+    """What plays an arm: `sdpa:NAME`, `empty`, or the candidate whose library or Python file is `source`.
+
+    A Python file may be followed by `#` and its configuration, as in kernel.py#BLOCK_M=64,BLOCK_N=64.
+    """
     if name.startswith(PREFIX):
         return SdpaBackend(name.removeprefix(PREFIX))
     if source is None:
         return Empty()
-    path = Path(source)
-    return PythonCandidate(path) if path.suffix == ".py" else CompiledCandidate(path)
+    python = PYTHON_SOURCE.fullmatch(source)
+    if python is None:
+        return CompiledCandidate(Path(source))
+    return PythonCandidate(Path(python["file"]), from_text(python["config"] or ""))

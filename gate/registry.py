@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from gate.architectures import check_architectures
 from gate.errors import BadInputError, CandidateNotFoundError
-from gate.records import Dtype, Record, Workload
+from gate.launches import Sizes, check_sizes
+from gate.records import Dtype, Record, ResourceLimits, Workload
+from gate.records.occupancy import MOST_THREADS
+from gate.tunables import Config, check_tunables, choose, to_text
 
 Language = Literal["c++", "cuda", "python", "triton"]
 COMPILED = ("c++", "cuda")
+ARCHITECTURE_FLAGS = ("gencode", "arch", "code", "generate-code", "gpu-architecture", "gpu-code")
+CHOSEN = ("folder", "config")
+"""Fields of a candidate that its kernel.toml does not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +50,39 @@ class Candidate(Record):
     language: Language
     sources: tuple[str, ...]
     folder: Path
+    architectures: tuple[str, ...] = ()
+    """What a CUDA candidate can be compiled for: 8.9, 9.0a."""
     flags: tuple[str, ...] = ()
     link_flags: tuple[str, ...] = ()
     devices: tuple[Literal["cpu", "cuda"], ...] = ("cuda",)
     supports: Support = field(default_factory=Support)
+    tunables: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """The allowed values of each; the first is the default."""
+    config: Mapping[str, int] = field(default_factory=dict)
+    """The value that each tunable has here; not of kernel.toml, but chosen (--config)."""
+    threads: Sizes | None = None
+    """Of a block, where __launch_bounds__ does not say."""
+    dynamic_shared_bytes: Sizes | None = None
+    resources: ResourceLimits = field(default_factory=ResourceLimits)
+    """The most that it claims to take."""
+    tensor_cores: bool = False
+    """Whether it claims to compute on them; counters that show none are then flagged."""
+    requires: tuple[str, ...] = ()
+    """Shared libraries that it loads when it runs, by file name."""
+    remedy: str = ""
+    """How to get them."""
 
     def __post_init__(self) -> None:
         if self.name != self.folder.name:
             raise ValueError(f"the name '{self.name}' is not that of its folder, '{self.folder.name}'")
+        self._check_sources()
+        self._check_architectures()
+        check_tunables(self.tunables)
+        self._check_launches(self.config or choose(self.tunables, None))
+        if any("/" in each for each in self.requires) or (self.requires and not self.remedy):
+            raise ValueError("requires has file names of libraries, without folders, and remedy says how to get them")
+
+    def _check_sources(self) -> None:
         for source in self.sources:
             inside = (self.folder / source).resolve().is_relative_to(self.folder.resolve())
             if not inside or not (self.folder / source).is_file():
@@ -58,19 +90,39 @@ class Candidate(Record):
         if not self.sources:
             raise ValueError("a candidate has at least one source")
 
+    def _check_architectures(self) -> None:
+        check_architectures(self.architectures)
+        if (self.language == "cuda") != bool(self.architectures):
+            raise ValueError("architectures are what a candidate in CUDA declares, one at least, and no other")
+        told = [flag for flag in self.flags if flag.lstrip("-").startswith(ARCHITECTURE_FLAGS)]
+        if told and self.language == "cuda":
+            raise ValueError(f"flag {told[0]}: name the architectures in `architectures`, so that each can be chosen")
+
+    def _check_launches(self, config: Config) -> None:
+        check_sizes("threads", self.threads, config, 1, MOST_THREADS)
+        check_sizes("dynamic_shared_bytes", self.dynamic_shared_bytes, config)
+
     @property
     def compiled(self) -> bool:
         """Whether it is built into a library; the others are imported."""
         return self.language in COMPILED
 
+    @property
+    def entry(self) -> str:
+        """What a process imports of one that is not compiled: its first source, and its configuration."""
+        return f"{self.folder / self.sources[0]}#{to_text(self.config)}"
 
-def find(name: str, kernels: Path) -> Candidate:
-    """The candidate of that name. Raises CandidateNotFoundError, or BadInputError for a broken `kernel.toml`."""
+
+def find(name: str, kernels: Path, config: str | None = None) -> Candidate:
+    """The candidate of that name, with its tunables at `config` (BLOCK_M=64,BLOCK_N=64) or their defaults.
+
+    Raises CandidateNotFoundError, or BadInputError for a broken `kernel.toml` or a value that is not allowed.
+    """
     known = names(kernels)
     if name not in known:
         listed = ", ".join(known) or "none"
         raise CandidateNotFoundError(f"no candidate '{name}' in {kernels} (there: {listed}); choose one with --impl")
-    return _read(kernels / name)
+    return _read(kernels / name, config)
 
 
 def names(kernels: Path) -> list[str]:
@@ -89,13 +141,18 @@ def every(kernels: Path) -> Iterator[Candidate | BadInputError]:
             yield error
 
 
-def _read(folder: Path) -> Candidate:
+def _read(folder: Path, config: str | None = None) -> Candidate:
     from pydantic import TypeAdapter, ValidationError
 
     path = folder / "kernel.toml"
     try:
         table = tomllib.loads(path.read_text())
-        return TypeAdapter(Candidate).validate_python({**table, "folder": folder.resolve()})
+        known = [name for name in Candidate.__dataclass_fields__ if name not in CHOSEN]
+        if extra := [name for name in table if name not in known]:
+            fields = ", ".join(known)
+            raise BadInputError(f"{path}: {extra[0]}: is no field of kernel.toml ({fields}); mend that file")
+        read = TypeAdapter(Candidate).validate_python({**table, "folder": folder.resolve()})
+        return replace(read, config=choose(read.tunables, config))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInputError(f"cannot read {path}: {error}; mend that file") from error
     except ValidationError as error:
@@ -103,3 +160,5 @@ def _read(folder: Path) -> Candidate:
         where = "".join(f"{part}: " for part in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
         raise BadInputError(f"{path}: {where}{said}; mend that file") from error
+    except ValueError as error:  # under this configuration alone
+        raise BadInputError(f"{path}: {error}; mend that file, or choose another --config") from error

@@ -13,7 +13,7 @@ from scripts import cli, options
 @options.kernels
 @options.device
 def command(kernels: Path, device: str) -> int:
-    """List the candidates: name, language, devices, what they support, and whether they can run here."""
+    """List the candidates: name, language, architectures, what they support, and whether they can run here."""
     from gate.device import choose_device
     from gate.registry import every
     from gate.tables import candidates_table

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gate import build as building
-from gate.build import build, build_key, cache_root, cached_build
+from gate import buildkey
+from gate.build import build, cache_root, cached_build
+from gate.buildkey import build_key
 from gate.errors import UnfitEnvironmentError
 from gate.files import to_json
 from gate.messages import Compiled
@@ -65,9 +66,9 @@ class Compiler:
         self.meanwhile()
         if self.ending is not None:
             return self.ending
-        library = Path(json.loads(job["request"])["directory"]) / "libtiny.so"
+        library = Path(json.loads(job["requests"][0])["directory"]) / "libtiny.so"
         library.touch()
-        return Ending(to_json(Compiled(str(library))), 0, None, 1.0, 0, "")
+        return Ending(json.dumps([to_json(Compiled(str(library)))]), 0, None, 1.0, 0, "")
 
 
 def ending(**changes) -> Ending:
@@ -141,14 +142,14 @@ def test_a_cache_that_moved_still_serves(candidate, cache, monkeypatch):
 
 FAILURES = {
     "the compiler says no": (
-        ending(reply=to_json(Compiled(None, "error: expected ';'", "a long log"))),
+        ending(reply=json.dumps([to_json(Compiled(None, "error: expected ';'", "a long log"))])),
         Status.BUILD_FAILED,
         "error: expected ';'",
     ),
     "it takes too long": (ending(cause="time", state=9), Status.TIMED_OUT, "did not end within 1 s"),
     "it takes too much memory": (ending(cause="memory", state=9), Status.BUILD_FAILED, "more than its limit"),
     "the compiler crashes": (ending(state=11, output="cc1plus: oh"), Status.BUILD_FAILED, "SIGSEGV: cc1plus: oh"),
-    "the answer is garbage": (ending(reply="garbage"), Status.BUILD_FAILED, "not a record"),
+    "the answer is garbage": (ending(reply="garbage"), Status.BUILD_FAILED, "not a list of records"),
 }
 
 
@@ -199,6 +200,10 @@ CHANGES = {
     "the flags": lambda folder: (folder / "kernel.toml").write_text(TOML.replace("-O0", "-O1")),
     "a header of its own": lambda folder: (folder / "tile.h").touch(),
     "a header that moved": lambda folder: (folder / "deep" / "moves.h").rename(folder / "deeper" / "moves.h"),
+    "a file of another folder that it includes": lambda folder: (folder.parent / "other" / "far.inc").write_text(
+        "// x"
+    ),
+    "a file that such a file includes": lambda folder: (folder.parent / "other" / "farther.inc").write_text("// x"),
     "a header beside it": lambda folder: (folder.parent / "attention.h").write_text("// other"),
 }
 
@@ -208,22 +213,35 @@ def test_the_key_changes_with(change, folder):
     for name in ("deep", "deeper"):
         (folder / name).mkdir()
     (folder / "deep" / "moves.h").touch()
+    other = folder.parent / "other"
+    other.mkdir()
+    (other / "far.inc").write_text('#include "farther.inc"')
+    (other / "farther.inc").touch()
+    (folder / "tile.cpp").write_text('  # include <other/far.inc>\n#include "missing.h"')
     before = build_key(find("tiny", folder.parent))
     change(folder)
     assert build_key(find("tiny", folder.parent)) != before
 
 
+def test_the_key_does_not_change_with_a_file_that_nothing_includes(folder):
+    before = build_key(find("tiny", folder.parent))
+    (folder.parent / "other").mkdir()
+    (folder.parent / "other" / "kernel.cu").touch()
+    (folder.parent / "README.md").touch()
+    assert build_key(find("tiny", folder.parent)) == before
+
+
 @pytest.mark.parametrize("what", ["compiler_version", "processor_flags", "version"])
 def test_the_key_changes_with_the_machine(what, candidate, monkeypatch):
     before = build_key(candidate)
-    monkeypatch.setattr(building, what, lambda *_: "another")
+    monkeypatch.setattr(buildkey, what, lambda *_: "another")
     assert build_key(candidate) != before
 
 
 def test_the_key_changes_with_the_shipped_header(candidate, monkeypatch, tmp_path):
     before = build_key(candidate)
-    shutil.copytree(building.INCLUDE, tmp_path / "include")
-    monkeypatch.setattr(building, "INCLUDE", tmp_path / "include")
+    shutil.copytree(buildkey.INCLUDE, tmp_path / "include")
+    monkeypatch.setattr(buildkey, "INCLUDE", tmp_path / "include")
     assert build_key(candidate) == before
     (tmp_path / "include" / "attention.h").write_text("// other")
     assert build_key(candidate) != before

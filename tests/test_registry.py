@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gate.errors import BadInputError, CandidateNotFoundError
-from gate.records import Workload
+from gate.records import ResourceLimits, Workload
 from gate.registry import Candidate, Support, every, find, names
 
 KERNELS = Path(__file__).parents[1] / "kernels"
@@ -71,7 +71,66 @@ def test_a_missing_kernels_directory_is_bad_input(tmp_path):
         names(tmp_path / "nowhere")
 
 
+def test_the_first_value_of_each_tunable_is_chosen_unless_another_is(kernels):
+    change(kernels, "devices", "tunables = { BLOCK_M = [64, 32], STAGES = [2] }\ndevices")
+    assert find("mine", kernels).config == {"BLOCK_M": 64, "STAGES": 2}
+    assert find("mine", kernels, "BLOCK_M=32").config == {"BLOCK_M": 32, "STAGES": 2}
+    (listed,) = every(kernels)
+    assert listed.config == {"BLOCK_M": 64, "STAGES": 2}
+
+
+def test_a_value_that_is_not_allowed_is_refused(kernels):
+    with pytest.raises(BadInputError, match="allowed: no tunables"):
+        find("mine", kernels, "BLOCK_M=32")
+
+
+def test_a_value_that_makes_no_launch_is_refused(kernels):
+    change(kernels, "devices", 'tunables = { NUM_WARPS = [4, 64] }\nthreads = "32 * NUM_WARPS"\ndevices')
+    assert find("mine", kernels).config == {"NUM_WARPS": 4}
+    with pytest.raises(BadInputError, match=r"not between 1 and 1024; .*--config"):
+        find("mine", kernels, "NUM_WARPS=64")
+
+
+def test_what_a_cuda_candidate_says_of_itself_is_read(kernels):
+    said = """
+    architectures = ["8.9", "9.0a"]
+    threads = "32 * NUM_WARPS"
+    dynamic_shared_bytes = { "attend<64" = 49152, attend = 0 }
+    tunables = { NUM_WARPS = [4] }
+    resources = { max_spill_bytes = 0 }
+    requires = ["libshiny.so.2"]
+    remedy = "pip install shiny"
+    """
+    change(kernels, '"c++"', f'"cuda"\n{said}')
+    made = find("mine", kernels)
+    assert made.architectures == ("8.9", "9.0a")
+    assert (made.threads, made.dynamic_shared_bytes) == ("32 * NUM_WARPS", {"attend<64": 49152, "attend": 0})
+    assert made.resources == ResourceLimits(max_spill_bytes=0)
+    assert (made.requires, made.remedy) == (("libshiny.so.2",), "pip install shiny")
+
+
+CUDA = 'language = "cuda"\narchitectures = ["8.9"]\n'
 BROKEN = {
+    "CUDA without architectures": ('"c++"', '"cuda"'),
+    "architectures without CUDA": ('"c++"', '"c++"\narchitectures = ["8.9"]'),
+    "what is no architecture": ('language = "c++"', CUDA.replace("8.9", "sm_89")),
+    "architectures among the flags": (
+        'language = "c++"\n',
+        CUDA + "link_flags = []\n",
+        '"-O3"',
+        '"-gencode=arch=compute_89"',
+    ),
+    "a tunable in small letters": ("devices", "tunables = { block_m = [64] }\ndevices"),
+    "a tunable without values": ("devices", "tunables = { BLOCK_M = [] }\ndevices"),
+    "a tunable that is no number": ("devices", 'tunables = { BLOCK_M = ["wide"] }\ndevices'),
+    "threads of an unknown tunable": ("devices", 'threads = "32 * WARPS"\ndevices'),
+    "less than no shared memory": ("devices", "dynamic_shared_bytes = -1\ndevices"),
+    "a limit of less than nothing": ("devices", "resources = { max_registers = -1 }\ndevices"),
+    "an unknown limit": ("devices", "resources = { max_regs = 1 }\ndevices"),
+    "a library that nobody says how to get": ("devices", 'requires = ["libx.so"]\ndevices'),
+    "a library by its path": ("devices", 'requires = ["/lib/x.so"]\nremedy = "none"\ndevices'),
+    "a configuration": ("devices", "config = { BLOCK_M = 1 }\ndevices"),
+    "a folder": ("devices", 'folder = "/"\ndevices'),
     "not TOML": ('name = "mine"', 'name = "mine'),
     "another name than its folder's": ('name = "mine"', 'name = "yours"'),
     "an unknown language": ('"c++"', '"fortran"'),
@@ -84,10 +143,17 @@ BROKEN = {
 }
 
 
+def test_an_unknown_field_is_named(kernels):
+    change(kernels, "summary", "sumary")
+    with pytest.raises(BadInputError, match=r"sumary: is no field of kernel\.toml"):
+        find("mine", kernels)
+
+
 @pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN)
 def test_a_broken_kernel_toml_is_refused_by_its_path(fault, kernels):
     (kernels.parent / "outside.cpp").touch()
-    change(kernels, *fault)
+    for before, after in zip(fault[::2], fault[1::2], strict=True):
+        change(kernels, before, after)
     with pytest.raises(BadInputError, match=r"mine/kernel\.toml") as caught:
         find("mine", kernels)
     assert "\n" not in str(caught.value)
@@ -131,7 +197,8 @@ def test_no_head_dims_mean_any():
     ("language", "compiled"), [("c++", True), ("cuda", True), ("python", False), ("triton", False)]
 )
 def test_only_c_plus_plus_and_cuda_are_compiled(language, compiled, kernels):
-    change(kernels, '"c++"', f'"{language}"')
+    architectures = 'architectures = ["8.9"]' if language == "cuda" else ""
+    change(kernels, '"c++"', f'"{language}"\n{architectures}')
     assert find("mine", kernels).compiled is compiled
 
 

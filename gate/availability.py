@@ -1,0 +1,86 @@
+"""Whether a candidate can run on this machine, or what is missing and how to get it. Loads nothing of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from gate.architectures import choose_architectures, wanted_architectures
+from gate.machine import compiler_command
+from gate.nvcc import REMEDY, find_nvcc
+from gate.registry import Candidate
+
+
+def what_is_missing(candidate: Candidate, device: str) -> str | None:
+    """All that keeps it from running here on `device`, and the remedies; None where nothing does."""
+    looks = (_device, _compiler, _architecture, _triton, _libraries)
+    missing = [found for look in looks if (found := look(candidate, device))]
+    return "; ".join(missing) or None
+
+
+def _device(candidate: Candidate, device: str) -> str | None:
+    if device in candidate.devices:
+        return None
+    if candidate.devices != ("cuda",):
+        return f"runs on {' or '.join(candidate.devices)}"
+    builds = ", but it builds" if candidate.language == "cuda" and find_nvcc() else ""
+    return f"no GPU{builds}"
+
+
+def _compiler(candidate: Candidate, _: str) -> str | None:
+    if candidate.language == "cuda" and find_nvcc() is None:
+        return f"no nvcc: {REMEDY}"
+    if candidate.compiled and shutil.which(compiler_command().split()[0]) is None:
+        return "no C++ compiler: apt-get install g++, or set CXX"
+    return None
+
+
+def _architecture(candidate: Candidate, _: str) -> str | None:
+    if not candidate.architectures:
+        return None
+    wanted = wanted_architectures()
+    chosen = choose_architectures(candidate.architectures, wanted)
+    return None if chosen else f"none of its architectures runs where {wanted.by} asks"
+
+
+def _triton(candidate: Candidate, _: str) -> str | None:
+    absent = candidate.language == "triton" and importlib.util.find_spec("triton") is None
+    return "no Triton: pip install triton" if absent else None
+
+
+def _libraries(candidate: Candidate, _: str) -> str | None:
+    absent = [name for name in candidate.requires if not any(find(name) for find in FINDERS)]
+    return f"no {absent[0]}: {candidate.remedy}" if absent else None
+
+
+def _on_the_path(name: str) -> bool:
+    folders = os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)
+    return any((Path(folder) / name).is_file() for folder in folders if folder)
+
+
+def _known_to_the_loader(name: str) -> bool:
+    """Listed by ldconfig, which is in no user's PATH on Debian."""
+    command = shutil.which("ldconfig", path=os.pathsep.join((os.environ.get("PATH", ""), "/sbin", "/usr/sbin")))
+    if command is None:
+        return False
+    listed = subprocess.run([command, "-p"], capture_output=True, text=True, check=False).stdout
+    return any(line.split()[:1] == [name] for line in listed.splitlines())
+
+
+def _in_a_wheel(name: str) -> bool:
+    """In the `lib` of a package beside torch, where the wheels of NVIDIA's libraries are."""
+    return any((folder / name).is_file() for folder in _wheels())
+
+
+def _wheels() -> Iterator[Path]:
+    torch = importlib.util.find_spec("torch")
+    if torch is not None and torch.origin is not None:
+        packages = Path(torch.origin).parents[1]
+        yield from (*packages.glob("*/lib"), *packages.glob("nvidia/*/lib"))
+
+
+FINDERS: tuple[Callable[[str], bool], ...] = (_on_the_path, _in_a_wheel, _known_to_the_loader)
