@@ -1,19 +1,22 @@
 """The gates: each looks at one thing in the evidence on one workload, and says what it saw.
 
-In order: correct; possible (no faster than the device); machine (nothing disturbed the GPU); clocks (two of them
-agree); control (the baseline equals itself); baseline (no other SDPA backend is faster); faster (the point); interval
-(the whole of it). A gate whose forerunner did not pass is not reached.
+In order: build; resources (registers, spills and stack, where limited); correct; own work (no kernel of SDPA's);
+possible (no faster than the device); machine (nothing disturbed the GPU); clocks (two of them agree); witness (a
+process without the candidate saw the same); counters (nothing contradicts the clock); control (the baseline equals
+itself); baseline (no other SDPA backend is faster); faster (the point); interval (the whole of it). A gate whose
+forerunner did not pass is not reached.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Collection, Iterator, Sequence
 
-from gate.compare import fastest
+from gate.belief import clocks_gate, machine_gate, own_work_gate, possible_gate, witness_gate
+from gate.compare import fastest, percentile_ms
+from gate.outcomes import OUTCOMES
+from gate.profiling.crosscheck import counters_gate
 from gate.records import (
     BASELINE,
-    CANDIDATE,
     Build,
     Comparison,
     Correctness,
@@ -23,34 +26,36 @@ from gate.records import (
     Gpu,
     Outcome,
     Policy,
+    ResourceLimits,
     Status,
     Trial,
     Workload,
 )
-from gate.roofline import floor_ms
 from gate.sdpa import PREFIX
 from gate.stats.families import holm
 from gate.stats.interval import paired_ratio
 from gate.words import in_words, speed_in_words
 
-OUTCOMES = {
-    Status.OK: Outcome.PASS,
-    Status.INCORRECT: Outcome.REJECTED,
-    Status.UNSUPPORTED: Outcome.REJECTED,
-    Status.BUILD_FAILED: Outcome.FAILED,
-    Status.CRASHED: Outcome.FAILED,
-    Status.TIMED_OUT: Outcome.FAILED,
-    Status.OUT_OF_MEMORY: Outcome.FAILED,
-    Status.ENVIRONMENT: Outcome.ENVIRONMENT,
-}
 
-
-def build_gates(build: Build | None) -> Iterator[Gate]:
-    """What the build says; nothing where it succeeded."""
+def build_gates(build: Build | None, policy: Policy) -> Iterator[Gate]:
+    """What the build says; nothing where it succeeded, and no limit is set on what its kernels take."""
     if build is None:
         yield Gate("measured", None, Outcome.UNDECIDED, "the evidence holds no candidate")
     elif build.status is not Status.OK:
         yield Gate("build", None, OUTCOMES[build.status], build.message)
+    elif policy.resources != ResourceLimits() and build.architectures:
+        yield _resources(build, policy.resources)
+
+
+def _resources(build: Build, limits: ResourceLimits) -> Gate:
+    """Whether every kernel keeps to its limits, on every architecture that it was compiled for."""
+    broken = limits.broken_by(build.resources)
+    if not build.resources:
+        return Gate("resources", None, Outcome.UNDECIDED, "the compiler did not report what the kernels take")
+    if broken:
+        more = f" (and {len(broken) - 1} more)" if broken[1:] else ""
+        return Gate("resources", None, Outcome.REJECTED, f"{broken[0]}{more}")
+    return Gate("resources", None, Outcome.PASS, f"{len(build.resources)} kernels keep to their limits")
 
 
 def unfit_workloads(comparisons: Sequence[Comparison], policy: Policy) -> tuple[Workload, ...]:
@@ -77,9 +82,12 @@ def workload_gates(
     stages = (
         _correct(evaluation),
         _timed(evaluation, comparison),
-        _possible(comparison, gpu),
-        _machine(evaluation),
-        _clocks(evaluation, policy),
+        own_work_gate(evaluation, comparison),
+        possible_gate(comparison, gpu),
+        machine_gate(evaluation),
+        clocks_gate(evaluation, policy),
+        witness_gate(evaluation, comparison, policy),
+        counters_gate(evaluation, comparison, policy),
         _control(comparison, policy, unfit),
         _baseline(evaluation, comparison, policy),
     )
@@ -123,44 +131,6 @@ def _timed(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None
     return Gate(name, evaluation.workload, OUTCOMES[trial.status], f"while timed: {trial.message}")
 
 
-def _possible(comparison: Comparison | None, gpu: Gpu | None) -> Gate | None:
-    """A time that the device cannot reach is not a record: something was not done, or not timed."""
-    floor = floor_ms(comparison.workload, gpu) if comparison and gpu else None
-    if comparison is None or floor is None:
-        return None
-    seen = f"{comparison.candidate_ms:.4g} ms, and the least possible is {floor:.4g} ms"
-    outcome = Outcome.PASS if comparison.candidate_ms >= floor else Outcome.REJECTED
-    return Gate("possible", comparison.workload, outcome, seen)
-
-
-def _machine(evaluation: Evaluation) -> Gate | None:
-    """Whether every replicate had the GPU to itself, at full speed."""
-    watched = [each.telemetry for each in evaluation.trial.replicates if each.telemetry] if evaluation.trial else []
-    if not watched:
-        return None
-    disturbances = dict.fromkeys(each for telemetry in watched for each in telemetry.disturbances)
-    seen = "; ".join(disturbances) or f"nothing disturbed the GPU in {len(watched)} replicates"
-    outcome = Outcome.UNDECIDED if disturbances else Outcome.PASS
-    return Gate("machine", evaluation.workload, outcome, seen)
-
-
-def _clocks(evaluation: Evaluation, policy: Policy) -> Gate | None:
-    """Whether the device's clock and the host's agree on the same batch of launches, arm by arm."""
-    apart = {arm: _disagreement(evaluation.trial, arm) for arm in (BASELINE, CANDIDATE)} if evaluation.trial else {}
-    known = {arm: each for arm, each in apart.items() if each is not None}
-    if not known:
-        return None
-    arm, worst = max(known.items(), key=lambda pair: abs(pair[1]))
-    seen = f"the device's clock reads {worst:+.1%} against the host's, at most, for the {arm}"
-    outcome = Outcome.PASS if abs(worst) <= policy.clock_tolerance else Outcome.UNDECIDED
-    return Gate("clocks", evaluation.workload, outcome, seen)
-
-
-def _disagreement(trial: Trial, arm: str) -> float | None:
-    pairs = [replicate.clocks[arm] for replicate in trial.replicates if arm in replicate.clocks]
-    return statistics.median(pair.device_ms / pair.host_ms - 1 for pair in pairs) if pairs else None
-
-
 def _control(comparison: Comparison | None, policy: Policy, unfit: Collection[Workload]) -> Gate | None:
     """One workload whose control fires makes the machine unfit to judge any."""
     control = comparison.control if comparison else None
@@ -196,8 +166,22 @@ def _baseline(evaluation: Evaluation, comparison: Comparison | None, policy: Pol
     if ratio.high is not None and ratio.high < 1:
         evidence = f"{sdpa.implementation(best)} is faster than {comparison.baseline}: {in_words(ratio)}"
         return Gate("baseline", evaluation.workload, Outcome.UNDECIDED, evidence)
+    slowed = _slowed(evaluation, chosen)
+    if slowed > 1 + policy.witness_tolerance:
+        evidence = f"{comparison.baseline} takes {slowed:.2f} times as long beside the candidate as without it"
+        return Gate("baseline", evaluation.workload, Outcome.UNDECIDED, evidence)
     evidence = f"no SDPA backend is faster than {comparison.baseline}"
     return Gate("baseline", evaluation.workload, Outcome.PASS, evidence)
+
+
+def _slowed(evaluation: Evaluation, chosen: str) -> float:
+    """The baseline beside the candidate over the same in processes that had none.
+
+    By the lower quartiles, so that a busy minute does not count: who keeps a machine busy on purpose does so always.
+    """
+    if evaluation.trial is None or evaluation.sdpa is None:
+        return 1.0
+    return percentile_ms(evaluation.trial, BASELINE, 25) / percentile_ms(evaluation.sdpa, chosen, 25)
 
 
 def _arm_of(sdpa: Trial, implementation: str) -> str | None:

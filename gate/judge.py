@@ -6,14 +6,19 @@ Over workloads all must pass: an intersection of tests needs no correction of al
 from __future__ import annotations
 
 from gate.compare import compare
-from gate.gates import OUTCOMES, build_gates, unfit_workloads, workload_gates
+from gate.gates import build_gates, unfit_workloads, workload_gates
+from gate.outcomes import OUTCOMES
+from gate.profiling.crosscheck import oddities
 from gate.records import Build, Comparison, Correctness, Gate, Measurement, Outcome, Policy, Run, Trial, Verdict
 from gate.words import speedup_in_words
 
 FASTER = "Make the kernel faster; the table says how far it is from the threshold."
 NEXT_STEPS = {
     Outcome.REJECTED: {
+        "build": "Declare the architecture in kernel.toml, or judge on another GPU.",
+        "resources": "Take a smaller tile or fewer registers; `kernel-gate build` shows what each kernel takes.",
         "correct": "Mend the kernel; `kernel-gate fuzz` shows on which workloads it is wrong.",
+        "own work": "Compute attention by kernels of your own; matrix products by a library are fine.",
         "possible": "Find the work that was not done or not timed: no kernel is faster than the device.",
         "faster": FASTER,
         "interval": FASTER,
@@ -25,9 +30,10 @@ NEXT_STEPS = {
     Outcome.UNDECIDED: {
         "measured": "Measure every required workload, then judge again.",
         "machine": "Free and cool the GPU (`kernel-gate doctor`), then measure again.",
+        "counters": "Find why the counters contradict the clock; `kernel-gate profile` shows what was launched.",
         "clocks": "Find what disturbs one of the clocks; a candidate that patches timers would.",
         "control": "Quieten the machine (`kernel-gate doctor`), then measure again.",
-        "baseline": "Measure again against the fastest backend (`--baseline best`).",
+        "baseline": "Measure again on a quiet machine, against the fastest backend (`--baseline best`).",
     },
 }
 UNDECIDED_STEP = "Measure again on a quiet machine, or with more replicates (`--set measure.looks=[10,20,40]`)."
@@ -41,13 +47,15 @@ def judge(measurement: Measurement, policy: Policy) -> Run:
     comparisons = {workload: compare(evaluation, policy) for workload, evaluation in found.items()}
     present = tuple(each for each in comparisons.values() if each is not None)
     unfit = unfit_workloads(present, policy)
-    gates, gpu = list(build_gates(measurement.build)), measurement.environment.gpu
-    for workload in () if gates else measurement.workloads:
+    gates, gpu = list(build_gates(measurement.build, policy)), measurement.environment.gpu
+    stopped = any(gate.outcome is not Outcome.PASS for gate in gates)
+    for workload in () if stopped else measurement.workloads:
         if workload in found:
             gates += workload_gates(found[workload], comparisons[workload], policy, unfit, gpu)
         else:
             gates.append(Gate("measured", workload, Outcome.UNDECIDED, "asked for, and not in the evidence"))
-    return Run(measurement, policy, present, _verdict(measurement.impl or "nothing", gates, present))
+    odd = oddities(measurement, policy)
+    return Run(measurement, policy, present, _verdict(measurement.impl or "nothing", gates, present, odd))
 
 
 def is_clear(comparison: Comparison | None, policy: Policy) -> bool:
@@ -68,11 +76,12 @@ def conduct(measurement: Measurement) -> Outcome:
     return min(seen, key=list(Outcome).index, default=Outcome.UNDECIDED)
 
 
-def _verdict(impl: str, gates: list[Gate], comparisons: tuple[Comparison, ...]) -> Verdict:
+def _verdict(impl: str, gates: list[Gate], comparisons: tuple[Comparison, ...], odd: tuple[str, ...]) -> Verdict:
     outcome = min((gate.outcome for gate in gates), key=list(Outcome).index)
     deciding = next(gate for gate in gates if gate.outcome is outcome)
     warnings = tuple(f"{each.workload}: {warning}" for each in comparisons for warning in each.warnings)
-    return Verdict(outcome, _reason(impl, outcome, deciding, comparisons), _step(deciding), tuple(gates), warnings)
+    reason = _reason(impl, outcome, deciding, comparisons)
+    return Verdict(outcome, reason, _step(deciding), tuple(gates), (*warnings, *odd))
 
 
 def _reason(impl: str, outcome: Outcome, deciding: Gate, comparisons: tuple[Comparison, ...]) -> str:

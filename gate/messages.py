@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from gate.records import Record, Replicate, Status, Trace, Workload
+from gate.records import Case, KernelResources, Record, Replicate, Status, Trace, Workload
 from gate.settings import Tolerance
 
 
@@ -21,8 +22,12 @@ class Compilation(Record):
     """What to compile, and the folder to do it in."""
 
     name: str
+    language: Literal["c++", "cuda"]
     sources: tuple[str, ...]
     include: tuple[str, ...]
+    architectures: tuple[str, ...]
+    nvcc: str | None
+    """The CUDA compiler's path; None for C++."""
     flags: tuple[str, ...]
     link_flags: tuple[str, ...]
     directory: str
@@ -35,14 +40,15 @@ class Compiled(Record):
     library: str | None
     message: str = ""
     log: str = ""
+    resources: tuple[KernelResources, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CheckRequest(Record):
-    """One workload to check a candidate on."""
+    """One case to check a candidate on."""
 
     device: str
-    workload: Workload
+    case: Case
     impl: str
     candidate: str | None
     tolerance: Tolerance

@@ -1,18 +1,24 @@
-"""The whole way from a request to the evidence, one workload after the other."""
+"""The whole way from a request to the evidence: stage after stage, each over all workloads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
+from gate.asking import check_candidate, describe_environment, trace_implementations
 from gate.build import build
 from gate.compare import compare, fastest
 from gate.errors import BadInputError
 from gate.judge import is_clear
 from gate.messages import Plan
+from gate.profiling.stage import profile_evaluations
 from gate.records import (
     EMPTY,
     Build,
+    Case,
     Correctness,
     Environment,
     Evaluation,
@@ -25,18 +31,12 @@ from gate.records import (
 from gate.registry import Candidate
 from gate.sdpa import AVAILABLE, BEST, PREFIX
 from gate.settings import Settings
-from gate.trial import (
-    Progress,
-    Watch,
-    candidate_arms,
-    check_candidate,
-    describe_environment,
-    plan_for,
-    sdpa_arms,
-    take_trial,
-    trace_implementations,
-)
+from gate.trial import Progress, Watch, candidate_arms, plan_for, sdpa_arms, take_trials
+from gate.witness.parent import bout_of, witness
 from gate.workers import WorkerServer
+
+CHECKS_A_PROCESS = 9
+WITNESS_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,15 @@ class Bench:
     """Where and how to measure: a running server, a device, the settings, and whom to tell of progress."""
 
     server: WorkerServer
+    witness: WorkerServer
+    """Runs no candidate: what it sees, no candidate can have touched."""
     device: str
     settings: Settings
     progress: Progress
     look: Callable[[], GpuState | None] = lambda: None
     """At the GPU, beside every replicate."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Where the time went, by stage: kept with the measurement."""
 
     def backends(self, wanted: str) -> tuple[str, ...]:
         """`all` or `best` to every backend of the device, a name to itself. Raises BadInputError."""
@@ -59,97 +63,185 @@ class Bench:
             raise BadInputError(f"no SDPA backend '{wanted}' on {self.device}; choose {', '.join(available)} or best")
         return (wanted,)
 
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Counts what is done inside towards the stage's seconds."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
-def measure_candidate(bench: Bench, candidate: Candidate, workloads: tuple[Workload, ...]) -> Measurement:
-    """Builds, checks and times a candidate on each workload; what fails is recorded, and what follows it absent."""
+
+def measure_candidate(
+    bench: Bench, candidate: Candidate, workloads: tuple[Workload, ...], *, counters: int | None = 0
+) -> Measurement:
+    """Builds, checks and times a candidate on each workload; what fails is recorded, and what follows it absent.
+
+    Hardware counters are read beside on so many workloads (None: on all), or why they were not.
+    """
     bench.backends(bench.settings.measure.baseline)
-    environment, built = _prepare(bench, candidate)
-    evaluations: tuple[Evaluation, ...] = ()
+    bench.witness.start()
+    environment, built = prepare(bench, candidate)
+    evaluations: list[Evaluation] = []
     if built.status is Status.OK:
-        evaluations = tuple(_evaluate(bench, candidate, built, workload) for workload in workloads)
-    return Measurement(environment, workloads, candidate.name, built, evaluations)
+        source = source_of(candidate, built)
+        checked = _check(bench, candidate, source, workloads)
+        sound = [each for each in checked if each.correctness and each.correctness.status is Status.OK]
+        opposed = _choose_baselines(bench, sound)
+        timed = iter(_time(bench, candidate, source, opposed))
+        evaluations = [next(timed) if each in sound else each for each in checked]
+    if counters != 0 and evaluations:
+        evaluations = _profile(bench, candidate, built, evaluations, counters)
+    return _measurement(bench, environment, workloads, candidate, built, evaluations)
+
+
+def _profile(
+    bench: Bench, candidate: Candidate, built: Build, evaluations: list[Evaluation], most: int | None
+) -> list[Evaluation]:
+    bench.progress("profile", 0, 1)
+    with bench.stage("profile"):
+        return profile_evaluations(bench.settings, candidate, built, evaluations, most)
 
 
 def measure_sdpa(bench: Bench, wanted: str, workloads: tuple[Workload, ...]) -> Measurement:
     """SDPA's backends against one another, interleaved; as many replicates as the budget allows."""
-    environment = describe_environment(bench.server, bench.device)
-    backends, count = bench.backends(wanted), bench.settings.measure.looks[-1]
-    evaluations = tuple(_evaluate_sdpa(bench, each, backends, count) for each in workloads)
-    return Measurement(environment, workloads, evaluations=evaluations)
+    environment = describe(bench)
+    evaluations = [Evaluation(each) for each in workloads]
+    count = bench.settings.measure.looks[-1]
+    seen = _time_sdpa(bench, evaluations, bench.backends(wanted), count, "time SDPA")
+    return _measurement(bench, environment, workloads, evaluations=seen)
 
 
-def _evaluate_sdpa(bench: Bench, workload: Workload, backends: tuple[str, ...], replicates: int) -> Evaluation:
-    """The backends that can compute this workload, timed against one another."""
-    bench.progress(f"trace {workload}", 0, 1)
-    names = tuple(PREFIX + backend for backend in backends)
-    traces = trace_implementations(bench.server, bench.device, workload, names)
-    able = [name for name, seen in zip(backends, traces, strict=True) if not seen.refusal]
-    if not able:
-        return Evaluation(workload, traces=traces)
-    plan = plan_for(workload, sdpa_arms(able), bench.settings, bench.device)
-    trial = _trial(bench, plan, (replicates,), lambda _: True)
-    return Evaluation(workload, sdpa=trial, traces=traces)
+def _measurement(
+    bench: Bench,
+    environment: Environment,
+    workloads: tuple[Workload, ...],
+    candidate: Candidate | None = None,
+    built: Build | None = None,
+    evaluations: Sequence[Evaluation] = (),
+) -> Measurement:
+    impl = None if candidate is None else candidate.name
+    return Measurement(environment, workloads, impl, built, tuple(evaluations), seconds=dict(bench.seconds))
 
 
-def fuzz(bench: Bench, candidate: Candidate, workloads: tuple[Workload, ...]) -> Measurement:
-    """Checks a candidate on each workload, and times nothing."""
-    environment, built = _prepare(bench, candidate)
-    evaluations: list[Evaluation] = []
-    if built.status is Status.OK:
-        for number, workload in enumerate(workloads):
-            bench.progress("check", number, len(workloads))
-            evaluations.append(Evaluation(workload, _check(bench, candidate, built, workload)))
-    return Measurement(environment, workloads, candidate.name, built, tuple(evaluations))
+def describe(bench: Bench) -> Environment:
+    """Where all is to run. Raises UnfitEnvironmentError."""
+    with bench.stage("start"):
+        return describe_environment(bench.server, bench.device)
 
 
-def _prepare(bench: Bench, candidate: Candidate) -> tuple[Environment, Build]:
-    environment = describe_environment(bench.server, bench.device)
+def prepare(bench: Bench, candidate: Candidate) -> tuple[Environment, Build]:
+    """Where the candidate is to run, and what it was built into."""
+    environment = describe(bench)
     bench.progress(f"build {candidate.name}", 0, 1)
-    return environment, build(candidate, bench.server, bench.settings.limits.build_s)
+    with bench.stage("build"):
+        return environment, build(candidate, bench.server, bench.settings.limits.build_s)
 
 
-def _source(candidate: Candidate, built: Build) -> str:
-    return built.library or str(candidate.folder / candidate.sources[0])
+def source_of(candidate: Candidate, built: Build) -> str:
+    """What a candidate's process loads."""
+    return built.library or candidate.entry
 
 
-def _check(bench: Bench, candidate: Candidate, built: Build, workload: Workload) -> Correctness:
-    source = _source(candidate, built)
-    return check_candidate(bench.server, candidate, source, workload, bench.device, bench.settings)
+def _check(bench: Bench, candidate: Candidate, source: str, workloads: Sequence[Workload]) -> list[Evaluation]:
+    cases = {Case(each): secrets.randbits(62) for each in workloads}
+    seen = check_cases(bench, candidate, source, cases)
+    return [Evaluation(each, answer) for each, answer in zip(workloads, seen, strict=True)]
 
 
-def _evaluate(bench: Bench, candidate: Candidate, built: Build, workload: Workload) -> Evaluation:
-    """Check, choice of the baseline, trial: each only where the one before succeeded."""
-    bench.progress(f"check {workload}", 0, 1)
-    seen = _check(bench, candidate, built, workload)
-    if seen.status is not Status.OK:
-        return Evaluation(workload, seen)
-    chosen = replace(_choose_baseline(bench, workload), correctness=seen)
-    backend = _baseline_of(bench, chosen)
-    if backend is None:
-        return chosen
-    source = _source(candidate, built)
-    traces = trace_implementations(bench.server, bench.device, workload, (candidate.name,), source)
-    arms = candidate_arms(candidate.name, backend)
-    plan = plan_for(
-        workload, arms, bench.settings, bench.device, source=source, sdpa_max_abs_err=seen.sdpa_max_abs_err
-    )
-    traced = replace(chosen, traces=(*chosen.traces, *traces))
+def check_cases(bench: Bench, candidate: Candidate, source: str, cases: Mapping[Case, int]) -> list[Correctness]:
+    """The candidate checked on each case, with inputs from its seed.
 
-    def clear(trial: Trial) -> bool:
-        policy = bench.settings.gates
-        return is_clear(compare(replace(traced, trial=trial), policy), policy)
-
-    return replace(traced, trial=_trial(bench, plan, bench.settings.measure.looks, clear))
+    In groups that share a process: small enough for progress to be seen, large enough for its start not to be.
+    """
+    seen: list[Correctness] = []
+    asked = list(cases.items())
+    with bench.stage("check"):
+        for first in range(0, len(asked), CHECKS_A_PROCESS):
+            bench.progress(f"check {candidate.name}", first, len(asked))
+            group = dict(asked[first : first + CHECKS_A_PROCESS])
+            seen += check_candidate(bench.server, candidate, source, group, bench.device, bench.settings)
+    return seen
 
 
-def _choose_baseline(bench: Bench, workload: Workload) -> Evaluation:
+def _choose_baselines(bench: Bench, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     """For `best`, a short trial of the backends; for a backend by name, only what it runs."""
     wanted = bench.settings.measure.baseline
-    if wanted == BEST:
-        return _evaluate_sdpa(bench, workload, bench.backends(BEST), bench.settings.measure.selection_replicates)
-    return Evaluation(
-        workload, traces=trace_implementations(bench.server, bench.device, workload, (PREFIX + wanted,))
-    )
+    backends = bench.backends(wanted)
+    if wanted != BEST:
+        return _trace_sdpa(bench, evaluations, backends)
+    count = bench.settings.measure.selection_replicates
+    return _time_sdpa(bench, evaluations, backends, count, "choose baseline")
+
+
+def _trace_sdpa(bench: Bench, evaluations: Sequence[Evaluation], backends: tuple[str, ...]) -> list[Evaluation]:
+    names = tuple(PREFIX + backend for backend in backends)
+    bench.progress("trace SDPA", 0, 1)
+    with bench.stage("trace"):
+        asked = [(each.workload, names) for each in evaluations]
+        seen = trace_implementations(bench.server, bench.device, asked)
+    return [replace(each, traces=traces) for each, traces in zip(evaluations, seen, strict=True)]
+
+
+def _time_sdpa(
+    bench: Bench, evaluations: Sequence[Evaluation], backends: tuple[str, ...], replicates: int, stage: str
+) -> list[Evaluation]:
+    """Of each workload, the backends that can compute it, timed against one another."""
+    traced = _trace_sdpa(bench, evaluations, backends)
+    plans = {number: _sdpa_plan(bench, each) for number, each in enumerate(traced) if _able(each)}
+    trials = _trials(bench, stage, [*plans.values()], (replicates,), lambda *_: True)
+    found = dict(zip(plans, trials, strict=True))
+    return [replace(each, sdpa=found.get(number)) for number, each in enumerate(traced)]
+
+
+def _able(evaluation: Evaluation) -> list[str]:
+    """The backends that were seen to compute the workload."""
+    return [each.implementation.removeprefix(PREFIX) for each in evaluation.traces if not each.refusal]
+
+
+def _sdpa_plan(bench: Bench, evaluation: Evaluation) -> Plan:
+    return plan_for(evaluation.workload, sdpa_arms(_able(evaluation)), bench.settings, bench.device)
+
+
+def _time(bench: Bench, candidate: Candidate, source: str, opposed: list[Evaluation]) -> list[Evaluation]:
+    """The candidate against its baseline, wherever there is one."""
+    baselines = [_baseline_of(bench, each) for each in opposed]
+    able = [each for each, backend in zip(opposed, baselines, strict=True) if backend]
+    with bench.stage("trace"):
+        asked = [(each.workload, (candidate.name,)) for each in able]
+        traces = trace_implementations(bench.server, bench.device, asked, source)
+    traced = [replace(each, traces=(*each.traces, *seen)) for each, seen in zip(able, traces, strict=True)]
+    plans = [
+        _candidate_plan(bench, candidate, source, each, backend)
+        for each, backend in zip(traced, filter(None, baselines), strict=True)
+    ]
+    policy, so_far = bench.settings.gates, {each.workload: each for each in traced}
+
+    def clear(trial: Trial, workload: Workload) -> bool:
+        return is_clear(compare(replace(so_far[workload], trial=trial), policy), policy)
+
+    trials = _trials(bench, "time", plans, bench.settings.measure.looks, clear)
+    timed = [replace(each, trial=trial) for each, trial in zip(traced, trials, strict=True)]
+    seen = {each.workload: each for each in _witness(bench, candidate, source, timed)}
+    return [seen.get(each.workload, each) for each in opposed]
+
+
+def _witness(bench: Bench, candidate: Candidate, source: str, timed: list[Evaluation]) -> list[Evaluation]:
+    """What the witness saw of each workload that was timed."""
+    bouts = {each.workload: bout_of(each, bench.device) for each in timed}
+    wanted = [bout for bout in bouts.values() if bout]
+    bench.progress("witness", 0, 1)
+    with bench.stage("witness"):
+        seen = witness(bench.witness, bench.server, bench.device, candidate.name, source, wanted, WITNESS_S)
+    found = {bout.workload: each for bout, each in zip(wanted, seen, strict=True)}
+    return [replace(each, witness=found.get(each.workload)) for each in timed]
+
+
+def _candidate_plan(bench: Bench, candidate: Candidate, source: str, seen: Evaluation, backend: str) -> Plan:
+    arms = candidate_arms(candidate.name, backend)
+    error = seen.correctness.sdpa_max_abs_err if seen.correctness else None
+    return plan_for(seen.workload, arms, bench.settings, bench.device, source=source, sdpa_max_abs_err=error)
 
 
 def _baseline_of(bench: Bench, chosen: Evaluation) -> str | None:
@@ -160,11 +252,19 @@ def _baseline_of(bench: Bench, chosen: Evaluation) -> str | None:
     return fastest(chosen.sdpa) if chosen.sdpa is not None and chosen.sdpa.status is Status.OK else None
 
 
-def _trial(bench: Bench, plan: Plan, looks: tuple[int, ...], clear: Callable[[Trial], bool]) -> Trial:
-    label = f"time {plan.workload} ({', '.join(arm for arm in plan.arms if arm != EMPTY)})"
+def _trials(
+    bench: Bench,
+    stage: str,
+    plans: list[Plan],
+    looks: tuple[int, ...],
+    clear: Callable[[Trial, Workload], bool],
+) -> list[Trial]:
+    arms = ", ".join(dict.fromkeys(arm for plan in plans for arm in plan.arms if arm != EMPTY))
+    label = f"{stage}: {len(plans)} workloads ({arms})"
 
     def progress(done: int) -> None:
         bench.progress(label, done, looks[-1])
 
     watch = Watch(bench.look, bench.settings.measure.repeats)
-    return take_trial(bench.server, plan, looks, bench.settings.limits.replicate_s, clear, progress, watch)
+    with bench.stage(stage):
+        return take_trials(bench.server, plans, looks, bench.settings.limits.replicate_s, clear, progress, watch)

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 
 import torch
 
-from gate.check import largest_error, sdpa, ulp
+from gate.accuracy import sdpa_answer, ulp_at
 from gate.device import CaptureError, Device
-from gate.execution import Execution
+from gate.execution import INPUTS, Execution
 from gate.implementations import open_implementation
 from gate.messages import Attempt, Plan
 from gate.records import EMPTY, ClockPair, Replicate, Status
@@ -30,6 +30,7 @@ limit is twice that of the check."""
 def run_replicate(plan: Plan, device: Device) -> Attempt:
     """All rounds of one replicate, warm-up dropped; ends at the first wrong output."""
     started = time.perf_counter()
+    device.begin_peak()
     rng = random.Random(plan.seed)
     order = rng.sample(list(plan.arms), len(plan.arms))
     executions: dict[str, Execution] = {}
@@ -44,6 +45,8 @@ def run_replicate(plan: Plan, device: Device) -> Attempt:
         if wrong:
             return Attempt(_blame(wrong[0]), f"round {number}: {wrong[1]}")
         kept.append(tuple(times[arm] for arm in plan.arms))
+    if overrun := _overrun(plan, executions):
+        return Attempt(_blame(overrun[0]), f"after {number + 1} rounds: {overrun[1]}")
     replicate = Replicate(
         seed=plan.seed,
         times_ms=tuple(kept[plan.warmup_rounds :]),
@@ -92,22 +95,35 @@ def _round(
 
 def _complaint(plan: Plan, execution: Execution) -> str | None:
     """What is wrong with the timed execution, or None."""
-    pristine = execution.pristine_inputs()
-    if changed := execution.changed_inputs(pristine):
-        return f"wrote to {', '.join(changed)}"
-    if overrun := execution.overrun():
-        return f"wrote beside {', '.join(overrun)}"
     if replaced := execution.replaced():
         return f"replaced {', '.join(replaced)}"
-    expected = sdpa(execution, pristine)
-    error, limit = largest_error(execution.output, expected), _limit(plan, expected)
-    return None if error <= limit else f"the timed output is off by {error:.2e}, more than {limit:.2e}"
+    pristine = execution.pristine_inputs()
+    expected = sdpa_answer(pristine, execution.scale, execution.causal)
+    error = (execution.output.double() - expected.double()).abs().max()
+    *differ, off, magnitude = _read(*execution.differences(pristine), error, expected.abs().max())
+    if changed := [name for name, differs in zip(INPUTS, differ, strict=True) if differs]:
+        return f"wrote to {', '.join(changed)}"
+    limit = _limit(plan, magnitude, expected.dtype)
+    return None if off <= limit else f"the timed output is off by {off:.2e}, more than {limit:.2e}"
 
 
-def _limit(plan: Plan, expected: torch.Tensor) -> float:
+def _read(*values: torch.Tensor) -> list[float]:
+    """Numbers from the device, all in one wait: one each made up half of a round."""
+    return [float(value) for value in torch.stack([each.double() for each in values]).tolist()]
+
+
+def _overrun(plan: Plan, executions: Mapping[str, Execution]) -> tuple[str, str] | None:
+    """The first (implementation, complaint) about writing beside a buffer: what is written there stays there."""
+    for arm, execution in executions.items():
+        if arm != EMPTY and (overrun := execution.overrun()):
+            return plan.arms[arm], f"wrote beside {', '.join(overrun)}"
+    return None
+
+
+def _limit(plan: Plan, magnitude: float, dtype: torch.dtype) -> float:
     if plan.sdpa_max_abs_err is None:
-        return plan.tolerance.atol + plan.tolerance.rtol * float(expected.abs().max())
-    return TIMED_SLACK * (2 * plan.sdpa_max_abs_err + ulp(expected, expected.dtype))
+        return plan.tolerance.atol + plan.tolerance.rtol * magnitude
+    return TIMED_SLACK * (2 * plan.sdpa_max_abs_err + ulp_at(magnitude, dtype))
 
 
 def _blame(implementation: str) -> Status:

@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from gate import confinement
+
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 TICK_S = 0.05  # how often a job's memory and time are looked at
 LAST_TICK_S = 0.002  # once its reply is complete: it should be gone at once
@@ -36,6 +38,8 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
     from gate import jobs  # and torch with it, so that every fork has them
 
     jobs.prepare()
+    confinement.prepare()
+    confinement.conceal()
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     for line in requests:
         answers.write(json.dumps(run_job(json.loads(line), requests)) + "\n")
@@ -67,6 +71,7 @@ def _become_job(request: dict[str, Any], reply: int, output: IO[bytes]) -> NoRet
         _limit(request["limits"])
         _redirect(output)
         _close_all_but(reply)
+        _confine(request["job"])
         from gate import jobs
 
         _write_all(reply, jobs.run(request["job"]).encode())
@@ -97,6 +102,13 @@ def _close_all_but(reply: int) -> None:
     """With the server's own descriptors, a candidate could answer in its name."""
     os.closerange(3, reply)
     os.closerange(reply + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _confine(job: dict[str, Any]) -> None:
+    """A compiler writes into its own folder besides. The witness stays hidden from the candidate beside it."""
+    folders = [json.loads(each)["directory"] for each in job["requests"]] if job["kind"] == "compile" else []
+    confinement.conceal(job["kind"] == "referee")
+    confinement.confine(folders)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

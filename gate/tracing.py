@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
+from torch.autograd.profiler import profile  # torch.profiler imports torch's compiler first: 3.6 s
+
 from gate.device import Device
 from gate.execution import Execution
 from gate.implementations import Implementation
@@ -32,17 +34,14 @@ def trace(device: Device, name: str, implementation: Implementation, workload: W
 
 def _kernels(execution: Execution) -> list[Any]:
     """Every kernel, copy and fill on the device, as CUPTI reports them."""
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+    with profile(use_device="cuda", use_kineto=True) as seen:
         _launch(execution)
-    return [event for event in seen.events() or () if event.device_type.name == "CUDA"]
+    events: Iterable[Any] = seen.function_events or ()
+    return [event for event in events if event.device_type.name == "CUDA"]
 
 
 def _operators(execution: Execution) -> list[Any]:
-    """The attention operators. torch.profiler would import torch's compiler first, which takes longer than this."""
-    from torch.autograd.profiler import profile
-
+    """The attention operators."""
     with profile() as seen:
         _launch(execution)
     events: Iterable[Any] = seen.function_events or ()

@@ -1,36 +1,30 @@
-"""Takes the evidence: asks fresh processes to check a candidate and to time it, and names what went wrong."""
+"""Takes the evidence: fresh processes time the arms, replicate by replicate, and what went wrong is named."""
 
 from __future__ import annotations
 
+import random
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from gate.errors import GateError, UnfitEnvironmentError
-from gate.files import from_json, to_json
-from gate.messages import Attempt, CheckRequest, EnvironmentRequest, Plan, TraceRequest, Traces
+from gate.asking import FAULTS, Failure, Kind, ask_each
+from gate.messages import Attempt, Plan
 from gate.records import (
     BASELINE,
     BASELINE_AGAIN,
     CANDIDATE,
     EMPTY,
     Arm,
-    Correctness,
-    Environment,
     GpuState,
-    Record,
     Replicate,
     Status,
     Telemetry,
-    Trace,
     Trial,
     Workload,
 )
-from gate.registry import Candidate
 from gate.sdpa import PREFIX
 from gate.settings import Settings
-from gate.workers import Ending, WorkerServer
+from gate.workers import WorkerServer
 
 TIMING = {
     "cpu": "monotonic clock, direct call",
@@ -39,51 +33,7 @@ TIMING = {
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many steps are done, and of how many."""
 
-TRACE_S = 120.0
-CANDIDATES_FAULTS = (Status.CRASHED, Status.TIMED_OUT, Status.OUT_OF_MEMORY)
-"""Ways to fail that a broken machine would look like too."""
-
-R = TypeVar("R", bound=Record)
-
-
-def describe_environment(server: WorkerServer, device: str) -> Environment:
-    """The environment as a worker sees it. Raises UnfitEnvironmentError where it cannot be had."""
-    request = to_json(EnvironmentRequest(device))
-    ending = server.call({"kind": "environment", "request": request}, 60)
-    if ending.status is not Status.OK:
-        reason = ending.last_words or ending.message
-        raise UnfitEnvironmentError(f"device '{device}' cannot be used: {reason}; see `kernel-gate doctor`")
-    return from_json(Environment, ending.reply, "the worker's answer")
-
-
-def check_candidate(
-    server: WorkerServer,
-    candidate: Candidate,
-    source: str | None,
-    workload: Workload,
-    device: str,
-    settings: Settings,
-) -> Correctness:
-    """The candidate held against the oracle on one workload, in a fresh process."""
-    refusal = candidate.supports.refusal(workload)
-    if refusal:
-        return Correctness(Status.UNSUPPORTED, refusal)
-    tolerance = settings.tolerance[workload.dtype]
-    request = CheckRequest(device, workload, candidate.name, source, tolerance, secrets.randbits(62))
-    ending = server.call({"kind": "check", "request": to_json(request)}, settings.limits.check_s)
-    answer = _answer(Correctness, ending)
-    return answer if isinstance(answer, Correctness) else Correctness(*answer)
-
-
-def trace_implementations(
-    server: WorkerServer, device: str, workload: Workload, names: tuple[str, ...], source: str | None = None
-) -> tuple[Trace, ...]:
-    """The kernels of each implementation; one that cannot be traced has a trace that says why."""
-    request = TraceRequest(device, workload, names, source)
-    answer = _answer(Traces, server.call({"kind": "trace", "request": to_json(request)}, TRACE_S))
-    if isinstance(answer, Traces):
-        return answer.traces
-    return tuple(Trace(name, refusal=answer[1]) for name in names)
+REPLICATE = Kind("replicate", Attempt)
 
 
 def sdpa_arms(backends: Iterable[str]) -> dict[str, str]:
@@ -104,58 +54,100 @@ class Watch:
     repeats: int = 0
 
 
-def take_trial(
+@dataclass(slots=True)
+class _Series:
+    """One workload's trial as it grows. It ends at the first replicate that fails, and keeps those before it."""
+
+    plan: Plan
+    looks: tuple[int, ...]
+    is_clear: Callable[[Trial, Workload], bool]
+    taken: list[Replicate] = field(default_factory=list)
+    over: bool = False
+    status: Status = Status.OK
+    message: str = ""
+
+    @property
+    def trial(self) -> Trial:
+        arms = tuple(Arm(name, implementation) for name, implementation in self.plan.arms.items())
+        timing, warmup = TIMING[self.plan.device], self.plan.warmup_rounds
+        return Trial(self.status, arms, timing, warmup, self.message, tuple(self.taken), self.looks)
+
+    def add(self, replicate: Replicate) -> None:
+        self.taken.append(replicate)
+        if len(self.taken) in self.looks:
+            self.over = len(self.taken) == self.looks[-1] or self.is_clear(self.trial, self.plan.workload)
+
+    def fail(self, status: Status, message: str) -> None:
+        self.over, self.status, self.message = True, status, message
+
+
+def take_trials(
     server: WorkerServer,
-    plan: Plan,
+    plans: Sequence[Plan],
     looks: tuple[int, ...],
     limit_s: float,
-    is_clear: Callable[[Trial], bool],
+    is_clear: Callable[[Trial, Workload], bool],
     progress: Callable[[int], None],
     watch: Watch | None = None,
-) -> Trial:
-    """Replicates of `plan`, each with a seed of its own, up to the first of `looks` at which the answer is clear.
+) -> list[Trial]:
+    """A trial for each plan, each up to the first of `looks` at which its answer is clear.
 
-    Ends at the first replicate that fails, and keeps those before it.
+    A process takes one replicate of every trial that is still open, in random order, so that its start is paid once.
     """
-    taken: list[Replicate] = []
-    trial = _trial(plan, taken, looks, Status.UNSUPPORTED, "no replicate was taken")
-    for look in looks:
-        while len(taken) < look:
-            progress(len(taken))
-            attempt = _undisturbed(server, plan, limit_s, watch or Watch())
-            if attempt.uncapturable is not None and attempt.uncapturable not in plan.direct:
-                plan = replace(plan, direct=(*plan.direct, attempt.uncapturable))
-            elif attempt.replicate is None:
-                return _trial(plan, taken, looks, *_blame(server, plan, attempt, limit_s))
-            else:
-                taken.append(attempt.replicate)
-        trial = _trial(plan, taken, looks, Status.OK, "")
-        if is_clear(trial):
-            break
-    return trial
+    every = [_Series(plan, looks, is_clear) for plan in plans]
+    while series := [each for each in every if not each.over]:
+        progress(min(len(each.taken) for each in series))
+        random.shuffle(series)
+        attempts = _undisturbed(server, [each.plan for each in series], limit_s, watch or Watch())
+        for each, attempt in zip(series, attempts, strict=True):
+            _settle(server, each, attempt, limit_s)
+    return [each.trial for each in every]
 
 
-def _undisturbed(server: WorkerServer, plan: Plan, limit_s: float, watch: Watch) -> Attempt:
-    """An attempt in which nothing disturbed the GPU, if one of a few is such; else the last, with what was seen."""
+def _settle(server: WorkerServer, series: _Series, attempt: Attempt, limit_s: float) -> None:
+    """What an attempt means for its trial: one replicate more, another way to launch, or the end."""
+    plan = series.plan
+    if attempt.uncapturable is not None and attempt.uncapturable not in plan.direct:
+        series.plan = replace(plan, direct=(*plan.direct, attempt.uncapturable))
+    elif attempt.replicate is None:
+        series.fail(*_blame(server, plan, attempt, limit_s))
+    else:
+        series.add(attempt.replicate)
+
+
+def _undisturbed(server: WorkerServer, plans: Sequence[Plan], limit_s: float, watch: Watch) -> list[Attempt]:
+    """Attempts in which nothing disturbed the GPU, if one of a few is such; else the last, with what was seen."""
+    attempts: list[Attempt] = []
     for _ in range(1 + watch.repeats):
         before = watch.look()
-        attempt = _attempt(server, plan, limit_s)
+        attempts = _attempts(server, plans, limit_s)
         after = watch.look()
-        if attempt.replicate is None or before is None or after is None:
-            return attempt
-        telemetry = Telemetry(before, after)
-        attempt = replace(attempt, replicate=replace(attempt.replicate, telemetry=telemetry))
-        if not telemetry.disturbances:
+        if before is None or after is None:
             break
-    return attempt
+        telemetry = Telemetry(before, after)
+        attempts = [_beside(each, telemetry) for each in attempts]
+        if not telemetry.disturbances or any(each.replicate is None for each in attempts):
+            break
+    return attempts
 
 
-def _attempt(server: WorkerServer, plan: Plan, limit_s: float) -> Attempt:
-    request = replace(plan, seed=secrets.randbits(62))
-    answer = _answer(Attempt, server.call({"kind": "replicate", "request": to_json(request)}, limit_s))
-    if not isinstance(answer, Attempt):
-        return Attempt(*answer)
-    if answer.replicate is not None and not _follows(answer.replicate, request):
+def _beside(attempt: Attempt, telemetry: Telemetry) -> Attempt:
+    if attempt.replicate is None:
+        return attempt
+    return replace(attempt, replicate=replace(attempt.replicate, telemetry=telemetry))
+
+
+def _attempts(server: WorkerServer, plans: Sequence[Plan], limit_s: float) -> list[Attempt]:
+    """One attempt at each plan, with a seed of its own."""
+    requests = [replace(plan, seed=secrets.randbits(62)) for plan in plans]
+    answers = ask_each(server, REPLICATE, requests, limit_s)
+    return [_held_to(answer, request) for answer, request in zip(answers, requests, strict=True)]
+
+
+def _held_to(answer: Attempt | Failure, plan: Plan) -> Attempt:
+    if isinstance(answer, Failure):
+        return Attempt(answer.status, answer.message)
+    if answer.replicate is not None and not _follows(answer.replicate, plan):
         return Attempt(Status.CRASHED, "the candidate's process answered with the times of another plan")
     return answer
 
@@ -168,12 +160,13 @@ def _follows(replicate: Replicate, plan: Plan) -> bool:
 
 def _blame(server: WorkerServer, plan: Plan, attempt: Attempt, limit_s: float) -> tuple[Status, str]:
     """The candidate's failure, or the machine's where the baseline alone fails now as well."""
-    if attempt.status not in CANDIDATES_FAULTS:
+    if attempt.status not in FAULTS:
         return attempt.status, attempt.message
     alone = {arm: name for arm, name in plan.arms.items() if arm != CANDIDATE}
-    control = _attempt(server, replace(plan, arms=alone, rounds=1, warmup_rounds=1, candidate=None), limit_s)
-    if control.replicate is None:
-        return Status.ENVIRONMENT, f"the baseline alone fails too: {control.message}"
+    control = replace(plan, arms=alone, rounds=1, warmup_rounds=1, candidate=None)
+    (seen,) = _attempts(server, [control], limit_s)
+    if seen.replicate is None:
+        return Status.ENVIRONMENT, f"the baseline alone fails too: {seen.message}"
     return attempt.status, attempt.message
 
 
@@ -198,19 +191,3 @@ def plan_for(
         tolerance=settings.tolerance[workload.dtype],
         sdpa_max_abs_err=sdpa_max_abs_err,
     )
-
-
-def _trial(plan: Plan, taken: list[Replicate], looks: tuple[int, ...], status: Status, message: str) -> Trial:
-    arms = tuple(Arm(name, implementation) for name, implementation in plan.arms.items())
-    return Trial(status, arms, TIMING[plan.device], plan.warmup_rounds, message, tuple(taken), looks)
-
-
-def _answer(kind: type[R], ending: Ending) -> R | tuple[Status, str]:
-    """The process's answer, or the status and the message of one that gave none that can be read."""
-    if ending.status is not Status.OK:
-        words = f": {ending.last_words}" if ending.last_words else ""
-        return ending.status, f"the candidate's process {ending.message}{words}"
-    try:
-        return from_json(kind, ending.reply, "the answer of the candidate's process")
-    except GateError as error:
-        return Status.CRASHED, str(error)

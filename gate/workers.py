@@ -48,6 +48,17 @@ class Ending:
         return Status.OK if self.state == 0 and self.reply else Status.CRASHED
 
     @property
+    def replies(self) -> list[str]:
+        """The reply to each request. Raises GateError where that is not what was said."""
+        try:
+            said = json.loads(self.reply)
+        except ValueError:
+            said = None
+        if not (isinstance(said, list) and all(isinstance(each, str) for each in said)):
+            raise GateError("the answer of the candidate's process is not a list of records")
+        return said
+
+    @property
     def message(self) -> str:
         """One sentence on an ending that is not ok."""
         if self.cause == "time":
@@ -71,14 +82,24 @@ def _signal_name(number: int) -> str:
 
 
 class WorkerServer:
-    """A running fork server; leaving the context ends it and whatever job it runs."""
+    """A fork server, from its first use or `start`; leaving the context ends it and whatever job it runs."""
 
     def __init__(self, limits: LimitSettings) -> None:
         self._limits = limits
+        self._entered = False
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> WorkerServer:
-        self._process = subprocess.Popen(
+        self._entered = True
+        return self
+
+    def start(self) -> WorkerServer:
+        """Begins to import torch, so that a later call need not wait for it."""
+        self._running()
+        return self
+
+    def _started(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, "-P", "-m", "gate.server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -86,12 +107,13 @@ class WorkerServer:
             env=stripped_environment(os.environ),
             start_new_session=True,  # Ctrl-C reaches us alone; the server ends when we hang up
         )
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        process = self._running()
+        process, self._entered = self._process, False
+        if process is None:
+            return
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # it ended before us, and a request was left unread
@@ -124,8 +146,9 @@ class WorkerServer:
         return Ending(**json.loads(answer))
 
     def _running(self) -> subprocess.Popen[str]:
-        if self._process is None:
+        if not self._entered:
             raise GateError("the fork server was not started; use it as a context manager")
+        self._process = self._process or self._started()
         return self._process
 
 

@@ -30,10 +30,25 @@ def server(surroundings: None) -> Iterator[WorkerServer]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def witness_server(surroundings: None) -> Iterator[WorkerServer]:
+    """Another, that runs no candidate."""
+    with WorkerServer(examples.limits()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def gpu_servers(surroundings: None) -> Iterator[tuple[WorkerServer, WorkerServer]]:
+    """The same two with room for CUDA, whose context alone takes half a gigabyte of host memory."""
+    limits = examples.limits(memory_mb=8192)
+    with WorkerServer(limits) as server, WorkerServer(limits) as witness:
+        yield server, witness
+
+
 @pytest.fixture
-def bench(server: WorkerServer) -> Bench:
+def bench(server: WorkerServer, witness_server: WorkerServer) -> Bench:
     """Where small measurements are made."""
-    return Bench(server, "cpu", examples.settings(), lambda label, done, total: None)
+    return Bench(server, witness_server, "cpu", examples.settings(), lambda label, done, total: None)
 
 
 @dataclass(frozen=True)

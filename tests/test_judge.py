@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gate.compare import compare
+from gate.files import load, write_record
 from gate.judge import conduct, is_clear, judge
 from gate.records import (
     BASELINE,
@@ -18,11 +19,14 @@ from gate.records import (
     Evaluation,
     Gpu,
     GpuState,
+    KernelResources,
     Outcome,
     Policy,
     Replicate,
+    ResourceLimits,
     Status,
     Telemetry,
+    Trace,
     Trial,
 )
 from tests import examples
@@ -144,6 +148,49 @@ def test_a_build_that_failed_is_shown_and_nothing_else():
     seen = verdict(evaluations=(), build=failed)
     assert (seen.outcome, seen.exit_code) == (Outcome.FAILED, 3)
     assert "kernel.cpp:3" in seen.reason
+
+
+GREEDY = KernelResources("attend<64>", "8.9", 255, 0, 12, 12, 24, threads=128)
+LEAN = replace(GREEDY, registers=128, spill_store_bytes=0, spill_load_bytes=0, stack_bytes=0, occupancy=None)
+LIMITED = Policy(resources=ResourceLimits(max_registers=168, max_spill_bytes=0))
+
+
+def compiled(*resources):
+    return examples.build(architectures=("8.9",), resources=resources)
+
+
+def test_a_kernel_that_takes_more_than_the_policy_allows_is_rejected_before_it_is_judged():
+    seen = verdict(timed(0.8), policy=LIMITED, build=compiled(LEAN, GREEDY))
+    assert (seen.outcome, seen.exit_code) == (Outcome.REJECTED, 1)
+    assert [gate.name for gate in seen.gates] == ["resources"]
+    assert "attend<64> takes 255 registers on 8.9, and may take 168 (and 1 more)" in seen.reason
+    assert "kernel-gate build" in seen.next_step
+
+
+def test_a_kernel_that_keeps_to_its_limits_is_judged_on():
+    seen = verdict(timed(0.8), policy=LIMITED, build=compiled(LEAN, LEAN))
+    assert seen.outcome is Outcome.PASS
+    assert gate_named(seen, "resources").outcome is Outcome.PASS
+
+
+def test_without_limits_a_kernel_takes_what_it_likes():
+    seen = verdict(timed(0.8), build=compiled(GREEDY))
+    assert seen.outcome is Outcome.PASS
+    assert "resources" not in [gate.name for gate in seen.gates]
+
+
+def test_a_limit_on_what_the_compiler_did_not_report_is_undecided():
+    assert verdict(timed(0.8), policy=LIMITED, build=compiled()).outcome is Outcome.UNDECIDED
+
+
+def test_limits_are_for_cuda_candidates():
+    assert verdict(timed(0.8), policy=LIMITED).outcome is Outcome.PASS
+
+
+def test_a_run_under_limits_is_read_again(tmp_path):
+    run = examples.run(examples.measurement(timed(0.8), build=compiled(LEAN)), LIMITED)
+    write_record(tmp_path / "run.json", run)
+    assert load(tmp_path / "run.json") == run
 
 
 def test_a_workload_that_was_asked_for_and_not_measured_is_undecided():
@@ -337,3 +384,59 @@ def test_the_strongest_alarm_of_all_is_an_alarm_too():
     evidence = timed(0.5, control=1.1, replicates=300, noise=1e-4)
     assert compare(evidence, Policy()).control.p_value == 0.0
     assert verdict(evidence).outcome is Outcome.UNDECIDED
+
+
+OWN = "void flash_fwd_kernel<64>(attention_args)"
+PYTORCHS = "void pytorch_flash::flash_fwd_kernel<Flash_fwd_kernel_traits<64, 128, 128, 4> >(Flash_fwd_params)"
+CUDNNS = "cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x128x128_4x1x1_cga1x1x1_kernel0_0"
+EFFICIENTS = (
+    "fmha_cutlassF_f16_aligned_64x64_rf_sm80(PyTorchMemEffAttention::AttentionKernel<cutlass::half_t>::Params)"
+)
+GEMM = "sm80_xmma_gemm_f32f32_f32f32_f32_nn_n_tilesize128x128x8_stage3_warpsize2x2x1_ffma_execute_kernel__5x_cublas"
+COPY, ELEMENTWISE = (
+    "Memcpy DtoD (Device -> Device)",
+    "void at::native::vectorized_elementwise_kernel<4, at::native::F>(int)",
+)
+
+
+def running(*kernels, beside=()):
+    """A candidate that was seen to run these, beside traces of SDPA's."""
+    traces = (Trace(examples.IMPL, kernels), *(Trace(f"sdpa:{name}", seen) for name, seen in dict(beside).items()))
+    return replace(timed(0.8), traces=traces)
+
+
+@pytest.mark.parametrize(
+    "kernel", [PYTORCHS, CUDNNS, EFFICIENTS, "aten::_scaled_dot_product_flash_attention_for_cpu"]
+)
+def test_a_candidate_that_runs_sdpas_own_kernel_is_rejected(kernel):
+    seen = verdict(running(COPY, kernel))
+    assert seen.outcome is Outcome.REJECTED
+    assert f"own work: runs SDPA's own kernel {kernel[:40]}" in seen.reason
+    assert "it cannot be faster than itself" in seen.reason
+
+
+def test_a_kernel_of_a_fused_backend_that_nobody_has_heard_of_is_known_by_its_trace():
+    traced = {"cudnn": ("Memset (Device)", "a_name_of_next_year")}
+    assert verdict(running("a_name_of_next_year", beside=traced)).outcome is Outcome.REJECTED
+    assert verdict(running("Memset (Device)", beside=traced)).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("kernels", [(), (OWN,), (GEMM, COPY, ELEMENTWISE, "Memset (Device)")])
+def test_a_candidate_with_kernels_of_its_own_or_anybodys_is_not_accused(kernels):
+    fused = {"flash": (PYTORCHS, ELEMENTWISE), "cudnn": (CUDNNS, "Memset (Device)"), "math": (GEMM, ELEMENTWISE)}
+    seen = verdict(running(*kernels, beside=fused))
+    assert (seen.outcome, gate_named(seen, "own work").outcome) == (Outcome.PASS, Outcome.PASS)
+
+
+def test_a_candidate_that_nobody_could_look_into_is_not_accused():
+    unseen = replace(timed(0.8), traces=(Trace(examples.IMPL, refusal="the profiler saw nothing"),))
+    assert "own work" not in [gate.name for gate in verdict(unseen).gates]
+
+
+@pytest.mark.parametrize(("alone_ms", "outcome"), [(1.0, Outcome.PASS), (0.85, Outcome.PASS), (0.5, UNSURE)])
+def test_a_baseline_that_is_slower_beside_the_candidate_than_alone_gives_no_verdict_on_speed(alone_ms, outcome):
+    sdpa = examples.sdpa_trial({"flash": alone_ms, "math": 2.0})
+    seen = verdict(replace(timed(0.8), sdpa=sdpa))
+    assert gate_named(seen, "baseline").outcome is outcome
+    assert seen.outcome is outcome
+    assert outcome is Outcome.PASS or "sdpa:flash takes 2.00 times as long beside the candidate" in seen.reason

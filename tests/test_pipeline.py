@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gate.errors import BadInputError
-from gate.pipeline import fuzz, measure_candidate, measure_sdpa
+from gate.pipeline import measure_candidate, measure_sdpa
 from gate.records import Status
 from gate.registry import find
 from tests import examples
@@ -50,10 +50,9 @@ def test_the_best_baseline_is_the_fastest_of_a_trial_that_is_kept(bench, honest)
     assert seen.trial.implementation("baseline") == "sdpa:" + min(medians, key=medians.get)
 
 
-@pytest.mark.parametrize("measure", [measure_candidate, fuzz])
-def test_a_workload_that_is_not_supported_is_said_to_be(measure, bench, honest):
+def test_a_workload_that_is_not_supported_is_said_to_be(bench, honest):
     half = examples.workload(dtype="float16")
-    measurement = measure(bench, honest, (half, *WORKLOADS[:1]))
+    measurement = measure_candidate(bench, honest, (half, *WORKLOADS[:1]))
     assert [each.correctness.status for each in measurement.evaluations] == [Status.UNSUPPORTED, Status.OK]
     assert measurement.evaluations[0].trial is None
 
@@ -79,18 +78,11 @@ def test_one_backend_can_be_measured_alone(bench):
     assert [arm.name for arm in sdpa.arms] == ["math", "empty"]
 
 
-def test_fuzz_checks_every_workload_and_times_none(bench, honest):
-    measurement = fuzz(bench, honest, WORKLOADS)
-    assert [each.correctness.status for each in measurement.evaluations] == [Status.OK, Status.OK]
-    assert all(each.trial is None and each.sdpa is None for each in measurement.evaluations)
-
-
 def test_a_candidate_that_does_not_build_is_not_evaluated(bench):
     broken = find("does_not_compile", examples.ADVERSARIAL)
-    for measure in (measure_candidate, fuzz):
-        measurement = measure(bench, broken, WORKLOADS)
-        assert measurement.build.status is Status.BUILD_FAILED
-        assert measurement.evaluations == ()
+    measurement = measure_candidate(bench, broken, WORKLOADS)
+    assert measurement.build.status is Status.BUILD_FAILED
+    assert measurement.evaluations == ()
 
 
 def test_a_candidate_that_is_wrong_on_one_workload_is_still_measured_on_the_others(bench, python_candidate):
@@ -113,4 +105,11 @@ def test_progress_is_told(bench, honest):
         replace(bench, progress=lambda label, done, total: told.append((label.split()[0], done, total))), honest,
         WORKLOADS[:1],
     )  # fmt: skip
-    assert told == [("build", 0, 1), ("check", 0, 1), ("time", 0, 2), ("time", 1, 2)]
+    once = [(stage, 0, 1) for stage in ("build", "check", "trace")]
+    assert told == [*once, ("time:", 0, 2), ("time:", 1, 2), ("witness", 0, 1)]
+
+
+def test_where_the_time_went_is_kept_by_stage(bench, honest):
+    seconds = measure_candidate(replace(with_baseline(bench, "best"), seconds={}), honest, WORKLOADS[:1]).seconds
+    assert list(seconds) == ["start", "build", "check", "trace", "choose baseline", "time", "witness"]
+    assert all(each >= 0 for each in seconds.values())

@@ -111,8 +111,8 @@ def test_rounds_are_shuffled_one_by_one(plan, attempt):
 
 WRONG = {
     "an output that is off": (lambda each: each.out.view(-1)[0].add_(0.01), "off by"),
-    "an output that is NaN": (lambda each: each.out.view(-1)[0].fill_(float("nan")), "off by inf"),
-    "an output that is not written": (lambda each: each.out.fill_(float("nan")), "off by inf"),
+    "an output that is NaN": (lambda each: each.out.view(-1)[0].fill_(float("nan")), "off by nan"),
+    "an output that is not written": (lambda each: each.out.fill_(float("nan")), "off by nan"),
     "an input that is written to": (lambda each: each.k.mul_(2.0), "wrote to k"),
     "an output that is replaced": (lambda each: each.out.set_(each.out.clone()), "replaced out"),
 }

@@ -5,19 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from gate.asking import check_candidate, describe_environment
 from gate.errors import UnfitEnvironmentError
 from gate.files import to_json
 from gate.messages import Attempt
-from gate.records import Status
+from gate.records import Case, Status
 from gate.registry import find
-from gate.trial import (
-    candidate_arms,
-    check_candidate,
-    describe_environment,
-    plan_for,
-    sdpa_arms,
-    take_trial,
-)
+from gate.trial import candidate_arms, plan_for, sdpa_arms, take_trials
 from gate.workers import Ending
 from tests import examples
 
@@ -28,17 +22,18 @@ GARBAGE = Ending("Segmentation fault", 0, None, 0.1, 0, "")
 
 
 def saying(reply: str) -> Ending:
-    return Ending(reply, 0, None, 0.1, 0, "")
+    return Ending(json.dumps([reply]), 0, None, 0.1, 0, "")
 
 
 class Endings:
-    """Stands for the fork server: hands out these endings, and keeps what it was asked."""
+    """Stands for the fork server: hands out these endings to each single request, and keeps what it was asked."""
 
     def __init__(self, *endings):
         self.endings, self.asked = list(endings), []
 
     def call(self, job, seconds):
-        self.asked.append((job["kind"], json.loads(job["request"]), seconds))
+        (request,) = job["requests"]
+        self.asked.append((job["kind"], json.loads(request), seconds))
         ending = self.endings.pop(0) if self.endings else answers()  # a control run of the baseline
         return ending(self.asked[-1][1]) if callable(ending) else ending
 
@@ -59,12 +54,20 @@ def plan():
 
 
 def taken(plan, *endings, looks=(3,), is_clear=lambda trial: True):
-    return take_trial(Endings(*endings), plan, looks, 60.0, is_clear, lambda done: None)
+    return take_trial(Endings(*endings), plan, looks, is_clear)
+
+
+def take_trial(server, plan, looks, is_clear=lambda trial: True, limit_s=60.0, progress=lambda done: None):
+    (trial,) = take_trials(server, [plan], looks, limit_s, lambda trial, workload: is_clear(trial), progress)
+    return trial
 
 
 def checked(*endings, **changes):
     server, candidate = Endings(*endings), find("honest", examples.ADVERSARIAL)
-    return check_candidate(server, candidate, "x.so", examples.workload(**changes), "cpu", examples.settings())
+    (seen,) = check_candidate(
+        server, candidate, "x.so", {Case(examples.workload(**changes)): 1}, "cpu", examples.settings()
+    )
+    return seen
 
 
 def test_a_trial_has_as_many_replicates_as_were_asked_for(plan):
@@ -80,7 +83,7 @@ def test_every_replicate_gets_a_seed_of_its_own(plan):
 
 def test_every_replicate_gets_the_plan_and_its_limit(plan):
     server = Endings(answers())
-    take_trial(server, plan, (1,), 12.5, lambda trial: True, lambda done: None)
+    take_trial(server, plan, (1,), limit_s=12.5)
     kind, asked, seconds = server.asked[0]
     assert (kind, seconds) == ("replicate", 12.5)
     assert (asked["rounds"], asked["warmup_rounds"], asked["candidate"]) == (4, 4, "x.so")
@@ -88,7 +91,7 @@ def test_every_replicate_gets_the_plan_and_its_limit(plan):
 
 def test_progress_counts_the_replicates_that_are_done(plan):
     seen = []
-    take_trial(Endings(answers(), answers()), plan, (2,), 60.0, lambda trial: True, seen.append)
+    take_trial(Endings(answers(), answers()), plan, (2,), progress=seen.append)
     assert seen == [0, 1]
 
 
@@ -105,7 +108,7 @@ ENDINGS = {
     "a crash": (CRASH, Status.CRASHED, "was ended by SIGSEGV: last words"),
     "a timeout": (TIMEOUT, Status.TIMED_OUT, "did not end within 60 s"),
     "too much memory": (HOG, Status.OUT_OF_MEMORY, "held 900 MB"),
-    "garbage": (GARBAGE, Status.CRASHED, "not a record"),
+    "garbage": (GARBAGE, Status.CRASHED, "not a list of records"),
 }
 
 
@@ -125,7 +128,7 @@ def test_a_failure_that_the_baseline_alone_shows_too_is_the_machines(plan):
 
 def test_the_control_run_does_not_load_the_candidate(plan):
     server = Endings(CRASH)
-    take_trial(server, plan, (1,), 60.0, lambda trial: True, lambda done: None)
+    take_trial(server, plan, (1,))
     (_, first, _), (_, control, _) = server.asked
     assert (first["candidate"], control["candidate"]) == ("x.so", None)
     assert set(first["arms"]) - set(control["arms"]) == {"candidate"}
@@ -134,7 +137,7 @@ def test_the_control_run_does_not_load_the_candidate(plan):
 def test_an_arm_that_cannot_be_captured_is_launched_directly_from_then_on(plan):
     refused = saying(to_json(Attempt(Status.UNSUPPORTED, "no graph", uncapturable="candidate")))
     server = Endings(refused, answers(direct=("candidate",)), answers(direct=("candidate",)))
-    trial = take_trial(server, plan, (2,), 60.0, lambda trial: True, lambda done: None)
+    trial = take_trial(server, plan, (2,))
     assert [asked["direct"] for _, asked, _ in server.asked] == [[], ["candidate"], ["candidate"]]
     assert [replicate.direct for replicate in trial.replicates] == [("candidate",)] * 2
 
@@ -160,7 +163,7 @@ FORGED = {
 @pytest.mark.parametrize("changes", FORGED.values(), ids=FORGED)
 def test_a_replicate_that_does_not_follow_its_plan_is_a_crash(changes, plan):
     def forged(asked):
-        attempt = json.loads(answers()(asked).reply)
+        attempt = json.loads(answers()(asked).replies[0])
         attempt["replicate"] |= changes
         return saying(json.dumps(attempt))
 
@@ -171,7 +174,7 @@ def test_a_replicate_that_does_not_follow_its_plan_is_a_crash(changes, plan):
 
 @pytest.mark.parametrize("time", ["NaN", "Infinity", "-1.0", "0.0", '"fast"', "null"])
 def test_times_that_are_no_times_are_a_crash(time, plan):
-    trial = taken(plan, lambda asked: saying(answers()(asked).reply.replace("1.0", time, 1)))
+    trial = taken(plan, lambda asked: saying(answers()(asked).replies[0].replace("1.0", time, 1)))
     assert trial.status is Status.CRASHED
 
 

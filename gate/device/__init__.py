@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 
 from gate.device.base import Captured, CaptureError, Device, Launch
@@ -28,8 +29,9 @@ def _has_nvidia_gpu() -> bool:
     return bool(gpu_names())
 
 
+@functools.cache
 def open_device(kind: str) -> Device:
-    """The device of that kind, ready to time. Raises UnfitEnvironmentError where this machine has none."""
+    """This process's device of that kind, ready to time. Raises UnfitEnvironmentError where this machine has none."""
     if kind == "cpu":
         from gate.device.cpu import CpuDevice
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
 Launch: TypeAlias = "Callable[[], torch.Tensor]"
@@ -36,8 +38,6 @@ class Device(ABC):
 
     kind: str
     """`cpu` or `cuda`, as torch names it."""
-    timing: str
-    """How the clock is read, as recorded in a trial."""
 
     @property
     @abstractmethod
@@ -76,8 +76,20 @@ class Device(ABC):
         """The least that can be launched: timing it shows the floor of the clock."""
 
     @abstractmethod
+    def begin_peak(self) -> None:
+        """Let go of memory that nothing uses any more, and count the peak from here."""
+
+    @abstractmethod
     def peak_bytes(self) -> int:
-        """The most memory that this process has held on the device."""
+        """The most memory in use at once since `begin_peak`; on CUDA without the device's own buffer for flushing."""
+
+    @abstractmethod
+    def share(self, size: int, folder: Path) -> tuple[torch.Tensor, str]:
+        """`size` bytes that another process may open, and the handle to open them with; `folder` is for both."""
+
+    @abstractmethod
+    def open_shared(self, handle: str, size: int) -> torch.Tensor:
+        """The memory that another process shares."""
 
     def allocate(self, size: int) -> torch.Tensor:
         """`size` bytes of uninitialised memory."""

@@ -11,11 +11,16 @@ side stream would write later is not in it, and that copy is what gets checked.
 
 from __future__ import annotations
 
+import base64
 import ctypes
+import gc
 import time
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 
 import torch
+import torch.multiprocessing  # teaches ForkingPickler to share CUDA memory
 
 from gate.device.base import Captured, CaptureError, Device, Launch
 from gate.errors import UnfitEnvironmentError
@@ -31,7 +36,6 @@ class CudaDevice(Device):
     """The current CUDA device. Raises UnfitEnvironmentError where torch sees none."""
 
     kind = "cuda"
-    timing = "events around a graph replay queued behind a spin"
 
     def __init__(self) -> None:
         if not torch.cuda.is_available():
@@ -105,8 +109,21 @@ class CudaDevice(Device):
     def empty_launch(self) -> Callable[[], None]:
         return lambda: _spin(0)
 
+    def share(self, size: int, folder: Path) -> tuple[torch.Tensor, str]:  # noqa: ARG002
+        memory = self.allocate(size)
+        return memory, base64.b64encode(ForkingPickler.dumps(memory)).decode()
+
+    def open_shared(self, handle: str, size: int) -> torch.Tensor:  # noqa: ARG002
+        memory: torch.Tensor = ForkingPickler.loads(base64.b64decode(handle))  # from the trusted side alone
+        return memory
+
+    def begin_peak(self) -> None:
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
     def peak_bytes(self) -> int:
-        return torch.cuda.max_memory_reserved()
+        return torch.cuda.max_memory_allocated() - self._scratch.numel()
 
 
 def _spin(cycles: int) -> None:

@@ -5,24 +5,26 @@ makes no sense cannot be built. `gate.files` turns them into JSON and back. Time
 """
 
 from gate.records.base import SCHEMA_VERSION, Record, Status
+from gate.records.build import Build, KernelResources, ResourceLimits
+from gate.records.case import CONTIGUOUS, NORMAL, Case, Distribution, Layout
+from gate.records.correctness import MOST_BLOCKS, Check, Correctness, Fault
 from gate.records.evidence import (
     BASELINE,
     BASELINE_AGAIN,
     CANDIDATE,
     EMPTY,
     Arm,
-    Build,
-    Check,
     ClockPair,
-    Correctness,
     Environment,
     Evaluation,
     Measurement,
     Replicate,
     Trace,
     Trial,
+    Witness,
 )
 from gate.records.gpu import Gpu, GpuState, Telemetry
+from gate.records.profile import Ceilings, KernelCounters, MachineCode, Profile
 from gate.records.verdict import EXIT_CODES, Comparison, Estimate, Gate, Outcome, Policy, Run, Verdict
 from gate.records.workload import DTYPE_BYTES, Dtype, Workload
 
@@ -30,33 +32,47 @@ __all__ = [
     "BASELINE",
     "BASELINE_AGAIN",
     "CANDIDATE",
+    "CONTIGUOUS",
     "DTYPE_BYTES",
     "EMPTY",
     "EXIT_CODES",
+    "MOST_BLOCKS",
+    "NORMAL",
     "SCHEMA_VERSION",
     "Arm",
     "Build",
+    "Case",
+    "Ceilings",
     "Check",
     "ClockPair",
     "Comparison",
     "Correctness",
+    "Distribution",
     "Dtype",
     "Environment",
     "Estimate",
     "Evaluation",
+    "Fault",
     "Gate",
     "Gpu",
     "GpuState",
+    "KernelCounters",
+    "KernelResources",
+    "Layout",
+    "MachineCode",
     "Measurement",
     "Outcome",
     "Policy",
+    "Profile",
     "Record",
     "Replicate",
+    "ResourceLimits",
     "Run",
     "Status",
     "Telemetry",
     "Trace",
     "Trial",
     "Verdict",
+    "Witness",
     "Workload",
 ]

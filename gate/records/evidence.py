@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gate.records.base import SCHEMA_VERSION, Record, Status, require
+from gate.records.build import Build
+from gate.records.correctness import Correctness
 from gate.records.gpu import Gpu, Telemetry
+from gate.records.profile import Profile
 from gate.records.workload import Workload
 
 # The arms of a candidate's trial (DESIGN.md section 3).
@@ -38,61 +41,6 @@ class Environment(Record):
     gpu: Gpu | None = None
     flags: Mapping[str, str | bool] = field(default_factory=dict)
     sdpa_backend: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Build(Record):
-    """A candidate turned into something that can be called. `library` is absent for Python candidates."""
-
-    impl: str
-    status: Status
-    message: str = ""
-    key: str = ""
-    cached: bool = False
-    seconds: float = 0.0
-    library: str | None = None
-    log: str = ""
-
-    def __post_init__(self) -> None:
-        allowed = {Status.OK, Status.BUILD_FAILED, Status.TIMED_OUT, Status.UNSUPPORTED, Status.ENVIRONMENT}
-        require(self.status in allowed, f"a build cannot end as {self.status}")
-        require(self.status is Status.OK or self.library is None, "a build that failed has no library")
-        require(self.status is Status.OK or bool(self.message), "a build that failed says why")
-
-
-@dataclass(frozen=True, slots=True)
-class Check(Record):
-    """One thing that was looked at, and what was seen."""
-
-    name: str
-    passed: bool
-    evidence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Correctness(Record):
-    """A candidate's answer on one workload, held against the float64 reference.
-
-    `max_abs_err` is absent where the output held no finite number to compare; `sdpa_max_abs_err` is the error of
-    SDPA itself on the same inputs, which the second rule of the tolerance is built on.
-    """
-
-    status: Status
-    message: str = ""
-    checks: tuple[Check, ...] = ()
-    max_abs_err: float | None = None
-    sdpa_max_abs_err: float | None = None
-
-    def __post_init__(self) -> None:
-        require(self.status is not Status.BUILD_FAILED, "a check cannot end as build_failed")
-        failed = [check.name for check in self.checks if not check.passed]
-        if self.status is Status.OK:
-            require(bool(self.checks) and not failed, f"status ok contradicts its checks: {failed or 'none ran'}")
-            measured = self.max_abs_err is not None and self.sdpa_max_abs_err is not None
-            require(measured, "status ok needs the errors of candidate and SDPA")
-        else:
-            require(bool(self.message), "a failed check says why")
-            require(self.status is not Status.INCORRECT or bool(failed), "incorrect needs a failed check")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +159,46 @@ class Trace(Record):
     """Why this implementation cannot compute the workload; empty where it can."""
 
 
+MOST_WAY_MS = 1.0
+"""More than the way to another process and back took: 0.5 ms on an H200, most of it the GPU's change of context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness(Record):
+    """Candidate and baseline by the clock of a process that never loaded the candidate, and that verified outputs.
+
+    Milliseconds of batches of `launches` calls, in the order taken; each call has inputs and an output of its own.
+    The candidate's batches include the way to its process and back; the baseline was timed within the witness
+    (`baseline_ms`), and in a process like the candidate's (`baseline_far_ms`).
+    """
+
+    status: Status
+    message: str = ""
+    launches: int = 0
+    candidate_ms: tuple[float, ...] = ()
+    baseline_ms: tuple[float, ...] = ()
+    baseline_far_ms: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        every = self.candidate_ms, self.baseline_ms, self.baseline_far_ms
+        times = [each for batch in every for each in batch]
+        require(all(math.isfinite(t) and t > 0 for t in times), "a time is finite and positive")
+        require(len({len(each) for each in every}) == 1, "every round times candidate and baseline twice")
+        if self.status is Status.OK:
+            require(bool(times) and self.launches >= 1, "a witness that is ok saw both")
+        else:
+            require(bool(self.message) and not times, "a witness that failed says why, and saw no times")
+
+    @property
+    def ratio(self) -> float:
+        """Candidate over baseline, each by its shortest batch: what disturbs a batch makes it longer.
+
+        Less what the way to a process and back takes, as the baseline shows it. Not under 0.
+        """
+        way = min(MOST_WAY_MS, max(0.0, min(self.baseline_far_ms) - min(self.baseline_ms)))
+        return max(0.0, min(self.candidate_ms) - way) / min(self.baseline_ms)
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation(Record):
     """Everything seen of a candidate on one workload; what follows a failed stage is absent.
@@ -223,6 +211,12 @@ class Evaluation(Record):
     sdpa: Trial | None = None
     trial: Trial | None = None
     traces: tuple[Trace, ...] = ()
+    witness: Witness | None = None
+    profiles: tuple[Profile, ...] = ()
+
+    def profile(self, implementation: str) -> Profile | None:
+        """Its counters, or why there are none; None where nobody asked for them."""
+        return next((each for each in self.profiles if each.implementation == implementation), None)
 
     def trace(self, implementation: str) -> Trace | None:
         """What was seen of an implementation, if it was looked at."""
@@ -242,6 +236,8 @@ class Measurement(Record):
     impl: str | None = None
     build: Build | None = None
     evaluations: tuple[Evaluation, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Where the time went, by stage."""
     kind: Literal["measurement"] = "measurement"
     schema_version: Literal[1] = SCHEMA_VERSION
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
 from gate.records.base import SCHEMA_VERSION, Record, require
+from gate.records.build import ResourceLimits
 from gate.records.evidence import Measurement
 from gate.records.workload import Workload
 
@@ -48,6 +49,10 @@ class Policy(Record):
     session_sd: float = 0.01
     ratio_session_sd: float = 0.005
     clock_tolerance: float = 0.10
+    witness_tolerance: float = 0.25
+    require_profile: bool = False
+    counters_tolerance: float = 0.5
+    resources: ResourceLimits = field(default_factory=ResourceLimits)
 
     def __post_init__(self) -> None:
         for name in ("alpha", "control_alpha"):
@@ -61,6 +66,8 @@ class Policy(Record):
             "session_sd",
             "ratio_session_sd",
             "clock_tolerance",
+            "witness_tolerance",
+            "counters_tolerance",
         ):
             value = getattr(self, name)
             require(0 <= value < 1, f"{name} lies in [0, 1), not at {value}")

@@ -14,7 +14,7 @@ from gate.files import to_json
 from gate.pipeline import Bench
 from gate.records import BASELINE, BASELINE_AGAIN, CANDIDATE, EMPTY, Evaluation, Policy
 from gate.settings import load_settings, parse_workload
-from gate.trial import candidate_arms, plan_for, take_trial
+from gate.trial import candidate_arms, plan_for, take_trials
 from scripts import options
 
 SHAPES = ("1,8,512,64,float16", "32,8,512,64,float16")
@@ -28,7 +28,7 @@ def repeated_trials(bench: Bench, shape: str, trials: int):
     plan = plan_for(parse_workload(shape), arms, bench.settings, bench.device)
     for number in range(trials):
         bench.progress(f"trial of {shape}", number, trials)
-        yield take_trial(bench.server, plan, (REPLICATES,), 60.0, lambda _: True, lambda _: None)
+        yield from take_trials(bench.server, [plan], (REPLICATES,), 60.0, lambda *_: True, lambda _: None)
 
 
 def report(shape: str, trials: list) -> np.ndarray:

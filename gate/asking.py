@@ -1,0 +1,143 @@
+"""Asks candidates' processes and reads what they answer: a record, or what went wrong instead of one.
+
+Starting a process costs more than most jobs do, so that several requests share one. Where that process gives no
+answer, each request is asked again in a process of its own, so that a fault is laid at the right door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from gate.errors import GateError, UnfitEnvironmentError
+from gate.files import from_json, to_json
+from gate.messages import CheckRequest, EnvironmentRequest, TraceRequest, Traces
+from gate.records import Case, Correctness, Environment, Record, Status, Trace, Workload
+from gate.registry import Candidate
+from gate.settings import Settings
+from gate.workers import Ending, WorkerServer
+
+TRACE_S = 120.0
+FAULTS = (Status.CRASHED, Status.TIMED_OUT, Status.OUT_OF_MEMORY)
+"""Ways to fail that a broken machine would look like too."""
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no answer."""
+
+    status: Status
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[R]):
+    """A kind of job: its name in gate/jobs.py, and the record that it answers with."""
+
+    name: str
+    answer: type[R]
+
+
+def ask(server: WorkerServer, kind: Kind[R], requests: Sequence[Record], limit_s: float) -> list[R] | Failure:
+    """All requests in one process, within one limit: an answer to each, or the failure of them all."""
+    ending = server.call({"kind": kind.name, "requests": [to_json(each) for each in requests]}, limit_s)
+    if ending.status is not Status.OK:
+        return Failure(ending.status, f"the candidate's process {ending.message}{_last_words(ending)}")
+    try:
+        answers = [from_json(kind.answer, each, "the answer of the candidate's process") for each in ending.replies]
+    except GateError as error:
+        return Failure(Status.CRASHED, str(error))
+    if len(answers) != len(requests):
+        return Failure(
+            Status.CRASHED, f"the candidate's process gave {len(answers)} answers to {len(requests)} requests"
+        )
+    return answers
+
+
+def ask_each(server: WorkerServer, kind: Kind[R], requests: Sequence[Record], limit_s: float) -> list[R | Failure]:
+    """An answer or a failure for each request: from one process, or from one each where that process failed.
+
+    Where it failed and each request succeeds alone, all have the failure of their common process: a candidate that
+    bears no second workload is not excused.
+    """
+    if not requests:
+        return []
+    together = ask(server, kind, requests, limit_s)
+    if not isinstance(together, Failure):
+        sound = _sound(together)
+        return [*together[:sound], *_alone(server, kind, requests[sound:], limit_s)]
+    if len(requests) == 1:
+        return [together]
+    alone = _alone(server, kind, requests, limit_s)
+    return alone if any(isinstance(each, Failure) for each in alone) else [together] * len(requests)
+
+
+def _alone(server: WorkerServer, kind: Kind[R], requests: Sequence[Record], limit_s: float) -> list[R | Failure]:
+    return [answer for each in requests for answer in ask_each(server, kind, [each], limit_s)]
+
+
+def _sound(answers: Sequence[Record]) -> int:
+    """How many answers to believe: a fault stays with the device's context, and fails whatever follows it."""
+    faults = [number for number, each in enumerate(answers, 1) if getattr(each, "status", None) in FAULTS]
+    return faults[0] if faults else len(answers)
+
+
+def _last_words(ending: Ending) -> str:
+    return f": {ending.last_words}" if ending.last_words else ""
+
+
+def describe_environment(server: WorkerServer, device: str) -> Environment:
+    """The environment as a worker sees it. Raises UnfitEnvironmentError where it cannot be had."""
+    request = to_json(EnvironmentRequest(device))
+    ending = server.call({"kind": "environment", "requests": [request]}, 60)
+    if ending.status is not Status.OK:
+        reason = ending.last_words or ending.message
+        raise UnfitEnvironmentError(f"device '{device}' cannot be used: {reason}; see `kernel-gate doctor`")
+    return from_json(Environment, ending.replies[0], "the worker's answer")
+
+
+def check_candidate(
+    server: WorkerServer,
+    candidate: Candidate,
+    source: str | None,
+    cases: Mapping[Case, int],
+    device: str,
+    settings: Settings,
+) -> list[Correctness]:
+    """The candidate held against the oracle on each case, with inputs from its seed."""
+    refusals = {each: refusal for each in cases if (refusal := candidate.supports.refusal(each.workload))}
+    requests = [
+        CheckRequest(device, each, candidate.name, source, settings.tolerance[each.workload.dtype], seed)
+        for each, seed in cases.items()
+        if each not in refusals
+    ]
+    answers = iter(ask_each(server, Kind("check", Correctness), requests, settings.limits.check_s))
+    return [
+        Correctness(Status.UNSUPPORTED, refusals[each]) if each in refusals else _correctness(next(answers))
+        for each in cases
+    ]
+
+
+def _correctness(answer: Correctness | Failure) -> Correctness:
+    return answer if isinstance(answer, Correctness) else Correctness(answer.status, answer.message)
+
+
+def trace_implementations(
+    server: WorkerServer,
+    device: str,
+    asked: Sequence[tuple[Workload, tuple[str, ...]]],
+    source: str | None = None,
+) -> list[tuple[Trace, ...]]:
+    """For each workload the kernels of each implementation; one that cannot be traced has a trace that says why."""
+    requests = [TraceRequest(device, workload, names, source) for workload, names in asked]
+    answers = ask_each(server, Kind("trace", Traces), requests, TRACE_S)
+    return [_traces(answer, names) for answer, (_, names) in zip(answers, asked, strict=True)]
+
+
+def _traces(answer: Traces | Failure, names: tuple[str, ...]) -> tuple[Trace, ...]:
+    if isinstance(answer, Traces):
+        return answer.traces
+    return tuple(Trace(name, refusal=answer.message) for name in names)

@@ -1,0 +1,81 @@
+"""The gates on whether evidence can be believed: it is the candidate's own work, possible, and seen by others too."""
+
+from __future__ import annotations
+
+import statistics
+
+from gate.outcomes import OUTCOMES
+from gate.own_work import borrowed
+from gate.records import BASELINE, CANDIDATE, Comparison, Evaluation, Gate, Gpu, Outcome, Policy, Status, Trial
+from gate.roofline import floor_ms
+
+MOST_OF_A_NAME = 100
+"""Kernels made of templates have names of thousands of letters."""
+
+
+def own_work_gate(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None:
+    """Whether the candidate computes by itself; nothing to say where nobody looked at what it runs."""
+    trace = evaluation.trace(comparison.candidate) if comparison else None
+    if trace is None or trace.refusal:
+        return None
+    kernel = borrowed(evaluation, trace.implementation)
+    if kernel is None:
+        return Gate("own work", evaluation.workload, Outcome.PASS, "none of SDPA's own kernels was seen")
+    seen = f"runs SDPA's own kernel {kernel[:MOST_OF_A_NAME]}: it cannot be faster than itself"
+    return Gate("own work", evaluation.workload, Outcome.REJECTED, seen)
+
+
+def possible_gate(comparison: Comparison | None, gpu: Gpu | None) -> Gate | None:
+    """A time that the device cannot reach is not a record: something was not done, or not timed."""
+    floor = floor_ms(comparison.workload, gpu) if comparison and gpu else None
+    if comparison is None or floor is None:
+        return None
+    seen = f"{comparison.candidate_ms:.4g} ms, and the least possible is {floor:.4g} ms"
+    outcome = Outcome.PASS if comparison.candidate_ms >= floor else Outcome.REJECTED
+    return Gate("possible", comparison.workload, outcome, seen)
+
+
+def machine_gate(evaluation: Evaluation) -> Gate | None:
+    """Whether every replicate had the GPU to itself, at full speed."""
+    watched = [each.telemetry for each in evaluation.trial.replicates if each.telemetry] if evaluation.trial else []
+    if not watched:
+        return None
+    disturbances = dict.fromkeys(each for telemetry in watched for each in telemetry.disturbances)
+    seen = "; ".join(disturbances) or f"nothing disturbed the GPU in {len(watched)} replicates"
+    outcome = Outcome.UNDECIDED if disturbances else Outcome.PASS
+    return Gate("machine", evaluation.workload, outcome, seen)
+
+
+def clocks_gate(evaluation: Evaluation, policy: Policy) -> Gate | None:
+    """Whether the device's clock and the host's agree on the same batch of launches, arm by arm."""
+    apart = {arm: _disagreement(evaluation.trial, arm) for arm in (BASELINE, CANDIDATE)} if evaluation.trial else {}
+    known = {arm: each for arm, each in apart.items() if each is not None}
+    if not known:
+        return None
+    arm, worst = max(known.items(), key=lambda pair: abs(pair[1]))
+    seen = f"the device's clock reads {worst:+.1%} against the host's, at most, for the {arm}"
+    outcome = Outcome.PASS if abs(worst) <= policy.clock_tolerance else Outcome.UNDECIDED
+    return Gate("clocks", evaluation.workload, outcome, seen)
+
+
+def witness_gate(evaluation: Evaluation, comparison: Comparison | None, policy: Policy) -> Gate | None:
+    """What a process that never loaded the candidate saw of its outputs and of its speed."""
+    seen, workload = evaluation.witness, evaluation.workload
+    if comparison is None:
+        return None
+    if seen is None:
+        return Gate("witness", workload, Outcome.UNDECIDED, "nobody but the candidate's own process saw its speed")
+    if seen.status is not Status.OK:
+        return Gate("witness", workload, OUTCOMES[seen.status], f"seen from outside: {seen.message}")
+    evidence = (
+        f"ratio {seen.ratio:.3f} by a clock that the candidate cannot reach ({seen.launches} calls in a row, "
+        f"{len(seen.candidate_ms)} times), {comparison.ratio.point:.3f} by its own process's"
+    )
+    claimed = comparison.ratio.point
+    agrees = claimed >= policy.speedup or seen.ratio <= claimed * (1 + policy.witness_tolerance)
+    return Gate("witness", workload, Outcome.PASS if agrees else Outcome.UNDECIDED, evidence)
+
+
+def _disagreement(trial: Trial, arm: str) -> float | None:
+    pairs = [replicate.clocks[arm] for replicate in trial.replicates if arm in replicate.clocks]
+    return statistics.median(pair.device_ms / pair.host_ms - 1 for pair in pairs) if pairs else None

@@ -1,0 +1,86 @@
+"""Lines of JSON between two processes on one machine."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from gate.errors import GateError
+from gate.files import from_json, to_json
+from gate.records import Record
+
+LINE_BYTES = 1 << 16
+MEETING_S = 30.0
+NAME = "meeting"
+
+R = TypeVar("R", bound=Record)
+
+
+class HungUpError(Exception):
+    """The other side is gone, or says what cannot be read."""
+
+
+class Channel:
+    """One end of the line."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._lines = connection.makefile("rwb")
+
+    def say(self, record: Record) -> None:
+        """One record, at once. Raises HungUpError."""
+        try:
+            self._lines.write(to_json(record).encode() + b"\n")
+            self._lines.flush()
+        except OSError as error:
+            raise HungUpError(f"the other side left: {error}") from error
+
+    def hear(self, kind: type[R]) -> R:
+        """The next record. Raises HungUpError; LINE_BYTES are the most that is read of one."""
+        try:
+            line = self._lines.readline(LINE_BYTES)
+        except OSError as error:
+            raise HungUpError(f"the other side left: {error}") from error
+        if not line.endswith(b"\n"):
+            raise HungUpError(
+                "the other side left in the middle of a round" if line == b"" else "a line was too long"
+            )
+        try:
+            return from_json(kind, line.decode(errors="replace"), "what the other side said")
+        except GateError as error:
+            raise HungUpError(str(error)) from error
+
+
+@contextlib.contextmanager
+def waiting(folder: Path) -> Iterator[Channel]:
+    """The end that waits to be met. Raises HungUpError where nobody comes."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.settimeout(MEETING_S)
+        listener.bind(str(folder / NAME))
+        listener.listen(1)
+        try:
+            connection, _ = listener.accept()
+        except TimeoutError as error:
+            raise HungUpError(f"the candidate's process did not come within {MEETING_S:.0f} s") from error
+        connection.settimeout(None)  # the fork server ends what waits too long
+        with connection:
+            yield Channel(connection)
+
+
+@contextlib.contextmanager
+def meeting(folder: Path) -> Iterator[Channel]:
+    """The end that comes to the meeting. Raises HungUpError where nobody waits."""
+    until = time.monotonic() + MEETING_S
+    with socket.socket(socket.AF_UNIX) as connection:
+        while True:
+            try:
+                connection.connect(str(folder / NAME))
+                break
+            except OSError as error:
+                if time.monotonic() > until:
+                    raise HungUpError(f"nobody waits at {folder / NAME}") from error
+                time.sleep(0.005)
+        yield Channel(connection)

@@ -1,0 +1,77 @@
+"""The parent's side: which bouts, two processes at once, and what becomes of their answers."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from gate.asking import Failure, Kind, ask
+from gate.records import BASELINE, CANDIDATE, Evaluation, Status, Witness
+from gate.witness.messages import Bout, Played, Playing, Refereeing, Witnesses
+from gate.workers import WorkerServer
+
+BATCH_MS = {"cpu": 20.0, "cuda": 8.0}
+"""Long beside the way from process to process and back, which takes some 0.05 ms."""
+MOST_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
+MOST_LAUNCHES = 1000
+ROUNDS = 7
+SHARED = Path("/dev/shm")  # noqa: S108  # memory and not a disk, where there is such a place
+
+
+def bout_of(evaluation: Evaluation, device: str) -> Bout | None:
+    """What the witness is to time; None where there is no trial to compare it with.
+
+    The trial's times come from the candidate's process: all that they decide is that a candidate which says that it
+    is slower gets a shorter batch.
+    """
+    trial, workload = evaluation.trial, evaluation.workload
+    if trial is None or trial.status is not Status.OK:
+        return None
+    slowdown = max(1.0, trial.median_ms[CANDIDATE] / trial.median_ms[BASELINE])
+    fitting = MOST_BYTES[device] // workload.bytes
+    return Bout(
+        workload=workload,
+        baseline=trial.implementation(BASELINE),
+        launches=max(1, min(fitting, MOST_LAUNCHES)),
+        batch_ms=BATCH_MS[device] / slowdown,
+        direct=any(CANDIDATE in replicate.direct for replicate in trial.replicates),
+    )
+
+
+def witness(
+    trusted: WorkerServer,
+    server: WorkerServer,
+    device: str,
+    impl: str,
+    source: str,
+    bouts: Sequence[Bout],
+    limit_s: float,
+) -> list[Witness]:
+    """One for each bout. `trusted` never runs a candidate; `server` runs this one."""
+    if not bouts:
+        return []
+    shared = SHARED if SHARED.is_dir() else None
+    with tempfile.TemporaryDirectory(dir=shared, prefix="kernel-gate-") as folder, ThreadPoolExecutor(1) as pool:
+        asked = Refereeing(device, folder, ROUNDS, secrets.randbits(62), tuple(bouts))
+        refereed = pool.submit(ask, trusted, Kind("referee", Witnesses), [asked], limit_s)
+        played = ask(server, Kind("play", Played), [Playing(device, folder, impl, source)], limit_s)
+        return settle(refereed.result(), played, len(bouts))
+
+
+def settle(refereed: list[Witnesses] | Failure, played: list[Played] | Failure, count: int) -> list[Witness]:
+    """What the referee saw; where it saw the candidate's process no more, how that process ended."""
+    if isinstance(refereed, Failure):
+        return [Witness(Status.ENVIRONMENT, f"the witness failed: {refereed.message}")] * count
+    (seen,) = refereed
+    ending = played if isinstance(played, Failure) else played[0]
+    return [_with_ending(each, ending) for each in seen.witnesses]
+
+
+def _with_ending(seen: Witness, ending: Failure | Played) -> Witness:
+    if seen.status is not Status.CRASHED or ending.status is Status.OK:
+        return seen
+    return replace(seen, status=ending.status, message=ending.message)

@@ -1,0 +1,7 @@
+#include "honest.h"
+
+extern "C" int attention(const attention_args *a) {
+  honest(a);
+  static_cast<float *>(a->out)[-1] = 0.0f;
+  return ATTENTION_OK;
+}

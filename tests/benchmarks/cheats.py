@@ -1,0 +1,90 @@
+"""The corpus of cheats: what each does, which stage showed it, and why it does not pass.
+
+Run: python -m tests.benchmarks.cheats [--device cuda]
+
+Two replicates each against SDPA's flash, on a small workload, and judged as if two were enough: what would pass,
+passes. Ends with 1 where a cheat does, or where a control is accused of more than being slow.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+
+from gate.confinement import landlock_abi
+from gate.errors import GateError
+from gate.judge import judge
+from gate.pipeline import Bench, measure_candidate
+from gate.records import Outcome, Status, Workload
+from gate.registry import find
+from gate.workers import WorkerServer
+from tests import cheats, examples
+
+ON_GPU = Workload(1, 8, 512, 64)
+NO_WAY = "not run: nothing stops it without Landlock of ABI {}"
+SPEED = ("gate: faster", "gate: interval")
+UNKNOWN = ("-", "gate: control")
+"""What was not run, and where the machine was too restless to say."""
+
+
+def settings(device):
+    """Of a small measurement."""
+    if device == "cpu":
+        return examples.settings()
+    return examples.settings(limits=examples.limits(check_s=20.0, replicate_s=20.0, memory_mb=8192))
+
+
+def measured(bench, name):
+    """A candidate's evidence."""
+    if bench.device == "cpu":
+        return cheats.measured(bench, name)
+    return measure_candidate(bench, find(name, examples.ADVERSARIAL), (ON_GPU,))
+
+
+def ended(bench, name):
+    """(stage, status, verdict, reason) of one candidate."""
+    needed = cheats.LANDLOCK_ABI.get(name, 0)
+    if needed > landlock_abi():
+        return "-", "-", "-", NO_WAY.format(needed)
+    try:
+        measurement = measured(bench, name)
+    except GateError as error:
+        return "gate itself", "-", "error", str(error)
+    every = cheats.stages(measurement)
+    stage, status, message = next((each for each in every if each[1] is not Status.OK), every[-1])
+    verdict = judge(measurement, replace(bench.settings.gates, min_replicates=2)).verdict
+    deciding = next(gate for gate in verdict.gates if gate.outcome is verdict.outcome)
+    if status is Status.OK:
+        stage, message = f"gate: {deciding.name}", deciding.evidence
+    return stage, status.value, verdict.outcome.value, message
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    device = parser.parse_args().device
+    controls, corpus = {
+        "cpu": (cheats.CONTROLS, cheats.CHEATS),
+        "cuda": (cheats.CUDA_CONTROLS, cheats.CUDA_CHEATS),
+    }[device]
+    started, stopped, idle, wronged = time.perf_counter(), 0, [], []
+    with WorkerServer(examples.limits()) as server, WorkerServer(examples.limits()) as witness:
+        bench = Bench(server, witness, device, settings(device), lambda label, done, total: None)
+        for name in (*controls, *corpus):
+            stage, status, verdict, reason = ended(bench, name)
+            if name in controls:
+                wronged += [name] if stage not in (*SPEED, *UNKNOWN) else []
+            elif stage not in UNKNOWN:
+                stopped += verdict != Outcome.PASS
+                idle += [name] if stage in SPEED else []
+            summary = find(name, examples.ADVERSARIAL).summary
+            print(" | ".join([f"{name:32}", *(f"{each:14}" for each in (stage, status, verdict))]), flush=True)
+            print(f"    does: {summary}\n    seen: {reason[:160]}", flush=True)
+    print(f"\nright, and accused: {', '.join(wronged) or 'none'}")
+    print(f"right, and not faster: {', '.join(idle) or 'none'}")
+    print(f"{stopped} of {len(corpus)} stopped, in {time.perf_counter() - started:.0f} s")
+    return 0 if stopped == len(corpus) and not wronged else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

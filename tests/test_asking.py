@@ -1,0 +1,108 @@
+"""Several requests to one process, and to one each where that process fails. The fork server is a function here."""
+
+import json
+
+from gate.asking import Failure, Kind, ask_each
+from gate.files import from_json, to_json
+from gate.messages import Attempt, EnvironmentRequest
+from gate.records import Status
+from gate.trial import candidate_arms, plan_for, take_trials
+from gate.workers import Ending
+from tests import examples
+
+CRASH = Ending("", 11, None, 0.1, 0, "")
+REQUESTS = [EnvironmentRequest(name) for name in ("a", "b", "c")]
+KIND = Kind("echo", EnvironmentRequest)
+
+
+class Processes:
+    """Stands for the fork server: a process dies if `dies` says so of its requests, and else `answer`s each."""
+
+    def __init__(self, dies, answer=lambda request: request):
+        self.dies, self.answer, self.asked = dies, answer, []
+
+    def call(self, job, seconds):
+        names = [json.loads(each)["device"] for each in job["requests"]]
+        self.asked.append("".join(names))
+        replies = json.dumps([self.answer(each) for each in job["requests"]])
+        return CRASH if self.dies(names) else Ending(replies, 0, None, 0.1, 0, "")
+
+
+def asked(dies, answer=lambda request: request, kind=KIND):
+    server = Processes(dies, answer)
+    return server.asked, ask_each(server, kind, REQUESTS, 60.0)
+
+
+def test_one_process_answers_all_requests():
+    processes, answers = asked(lambda names: False)
+    assert processes == ["abc"]
+    assert answers == REQUESTS
+
+
+def test_no_request_needs_no_process():
+    assert ask_each(Processes(lambda names: True), KIND, [], 60.0) == []
+
+
+def test_a_request_that_kills_its_process_is_found_by_asking_each_alone():
+    processes, answers = asked(lambda names: "b" in names)
+    assert processes == ["abc", "a", "b", "c"]
+    assert [isinstance(each, Failure) for each in answers] == [False, True, False]
+    assert answers[1].status is Status.CRASHED
+
+
+def test_a_process_that_bears_each_request_but_not_all_fails_them_all():
+    _, answers = asked(lambda names: len(names) > 1)
+    assert [each.status for each in answers] == [Status.CRASHED] * 3
+
+
+def test_fewer_answers_than_requests_are_a_crash():
+    class Short(Processes):
+        def call(self, job, seconds):
+            return super().call({**job, "requests": job["requests"][:1]}, seconds)
+
+    (failure, *_) = ask_each(Short(lambda names: False), KIND, REQUESTS, 60.0)
+    assert "1 answers to 3" in failure.message
+
+
+def test_what_follows_a_fault_in_one_process_is_asked_again_alone():
+    def answer(request):
+        faulty = from_json(EnvironmentRequest, request, "").device == "b"
+        status = Status.CRASHED if faulty else Status.UNSUPPORTED
+        return to_json(Attempt(status, "a sticky error" if faulty else "fine"))
+
+    processes, answers = asked(lambda names: False, answer, Kind("replicate", Attempt))
+    assert processes == ["abc", "c"]
+    assert [each.message for each in answers] == ["fine", "a sticky error", "fine"]
+
+
+class Timers:
+    """Stands for the fork server: every plan gets a replicate, and every process is remembered by its workloads."""
+
+    def __init__(self):
+        self.processes = []
+
+    def call(self, job, seconds):
+        plans = [json.loads(each) for each in job["requests"]]
+        self.processes.append(sorted(plan["workload"]["seq_len"] for plan in plans))
+        replies = [self._replicate(plan) for plan in plans]
+        return Ending(json.dumps(replies), 0, None, 0.1, 0, "")
+
+    @staticmethod
+    def _replicate(plan):
+        times = {arm: [1.0] * plan["rounds"] for arm in plan["arms"]}
+        return to_json(Attempt(Status.OK, replicate=examples.replicate(times, plan["seed"])))
+
+
+def test_a_process_takes_a_replicate_of_every_trial_that_is_still_open():
+    plans = [
+        plan_for(
+            examples.workload(seq_len=n), candidate_arms("mine", "flash"), examples.settings(), "cpu", source="x"
+        )
+        for n in (16, 32)
+    ]
+    server = Timers()
+    trials = take_trials(
+        server, plans, (1, 2, 3), 60.0, lambda trial, workload: workload.seq_len == 32, lambda done: None
+    )
+    assert server.processes == [[16, 32], [16], [16]]
+    assert [len(trial.replicates) for trial in trials] == [3, 1]

@@ -1,0 +1,193 @@
+"""What a process that never loads the candidate sees of its outputs and of its speed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from gate.asking import Failure
+from gate.device import open_device
+from gate.judge import judge
+from gate.pipeline import measure_candidate
+from gate.records import Outcome, Policy, Status, Witness
+from gate.registry import find
+from gate.witness.messages import Played, Witnesses
+from gate.witness.parent import BATCH_MS, MOST_LAUNCHES, bout_of, settle
+from gate.witness.referee import sized
+from tests import examples
+
+WORKLOAD = examples.workload(heads=4, seq_len=256)
+
+
+@pytest.fixture
+def witnessed(bench):
+    """Measures an adversarial candidate against flash; returns what was seen of it, judged."""
+    measure = replace(bench.settings.measure, baseline="flash")
+    small = replace(bench, settings=replace(bench.settings, measure=measure))
+
+    def run(candidate):
+        measurement = measure_candidate(small, candidate, (WORKLOAD,))
+        gates = {gate.name: gate for gate in judge(measurement, small.settings.gates).verdict.gates}
+        return measurement.evaluations[0], gates.get("witness")
+
+    return run
+
+
+def adversarial(name):
+    return find(name, examples.ADVERSARIAL)
+
+
+def test_an_honest_candidate_is_seen_to_be_right_and_as_fast_as_it_is(witnessed):
+    seen, _ = witnessed(adversarial("python_honest"))
+    assert seen.witness.status is Status.OK
+    assert len(seen.witness.candidate_ms) == len(seen.witness.baseline_ms) == len(seen.witness.baseline_far_ms) == 7
+    assert seen.witness.launches >= 1
+
+
+@pytest.mark.parametrize("name", ["python_patches_the_clock", "python_slows_the_baseline"])
+def test_a_candidate_that_patches_its_own_process_is_contradicted(name, witnessed):
+    seen, gate = witnessed(adversarial(name))
+    medians = seen.trial.median_ms
+    assert medians["candidate"] < 0.5 * medians["baseline"]  # so its own process believes
+    assert seen.witness.ratio > 0.5
+    assert gate.outcome is Outcome.UNDECIDED
+    assert "a clock that the candidate cannot reach" in gate.evidence
+
+
+def test_a_candidate_that_patches_the_checks_is_rejected_by_its_witness(witnessed):
+    seen, gate = witnessed(adversarial("python_patches_the_checks"))
+    assert seen.correctness.status is seen.trial.status is Status.OK
+    assert seen.witness.status is Status.INCORRECT
+    assert "round 0, call 0: off by" in seen.witness.message
+    assert gate.outcome is Outcome.REJECTED
+
+
+def test_every_workload_has_a_witness_after_one_that_was_wrong(bench):
+    measure = replace(bench.settings.measure, baseline="flash")
+    small = replace(bench, settings=replace(bench.settings, measure=measure))
+    workloads = WORKLOAD, replace(WORKLOAD, seq_len=64)
+    measurement = measure_candidate(small, adversarial("python_patches_the_checks"), workloads)
+    assert [each.witness.status for each in measurement.evaluations] == [Status.INCORRECT] * 2
+
+
+BEHAVIOUR = {
+    "it writes to its inputs": ("out.copy_(sdpa(q, k, v)); k.zero_()", Status.INCORRECT, "wrote to its inputs"),
+    "it skips": ("calls.append(1)\n    if len(calls) % 2: out.copy_(sdpa(q, k, v))", Status.INCORRECT, "off by"),
+    "it leaves": ("import os; os._exit(0)", Status.CRASHED, "exited with code 0"),
+    "it raises": ("raise ValueError('not here')", Status.CRASHED, "not here"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("behaviour", "status", "words"), BEHAVIOUR.values(), ids=BEHAVIOUR)
+def test_what_a_candidate_does_before_its_witness_alone_is_seen(
+    behaviour, status, words, witnessed, python_candidate
+):
+    code = f"""
+import sys
+from torch.nn.functional import scaled_dot_product_attention as sdpa
+calls = []
+def attention(q, k, v, scale, causal, out):
+    names, frame = [], sys._getframe()
+    while frame: names.append(frame.f_code.co_name); frame = frame.f_back
+    if "play" not in names: return out.copy_(sdpa(q, k, v))
+    {behaviour}
+"""
+    folder = python_candidate(code)
+    seen, _ = witnessed(find("made_up", folder.parent))
+    assert seen.trial.status is Status.OK
+    assert seen.witness.status is status, seen.witness.message
+    assert words in seen.witness.message
+
+
+def judged(witness):
+    run = judge(examples.measurement(examples.evaluation(witness=witness)), Policy())
+    return next(gate for gate in run.verdict.gates if gate.name == "witness").outcome
+
+
+def saw(candidate, baseline=1.0, far=1.0):
+    return Witness(Status.OK, "", 10, (candidate,), (baseline,), (far,))
+
+
+@pytest.mark.parametrize(
+    ("witness", "outcome"),
+    [
+        (saw(0.8), Outcome.PASS),  # the example's trial says 0.8
+        (saw(0.5), Outcome.PASS),
+        (saw(0.99), Outcome.PASS),
+        (saw(1.01), Outcome.UNDECIDED),
+        (saw(1.2, far=1.4), Outcome.PASS),  # the way to a process and back takes 0.4
+        (Witness(Status.INCORRECT, "off by 1"), Outcome.REJECTED),
+        (Witness(Status.CRASHED, "was ended by SIGSEGV"), Outcome.FAILED),
+        (Witness(Status.ENVIRONMENT, "the witness failed"), Outcome.ENVIRONMENT),
+        (None, Outcome.UNDECIDED),
+    ],
+)
+def test_a_witness_that_contradicts_the_trial_gives_no_pass(witness, outcome):
+    assert judged(witness) is outcome
+
+
+def test_a_candidate_that_claims_no_gain_is_not_accused_of_a_lie():
+    slow = examples.evaluation(trial=examples.trial(1.2), witness=saw(3.0))
+    run = judge(examples.measurement(slow), Policy())
+    assert run.verdict.outcome is Outcome.REJECTED
+
+
+def test_the_shortest_batches_count_and_not_what_disturbed_the_others():
+    assert Witness(Status.OK, "", 1, (9.0, 0.8), (1.0, 7.0), (1.0, 5.0)).ratio == pytest.approx(0.8)
+
+
+def test_a_witness_that_saw_nothing_says_why():
+    for nonsense in (
+        {"status": Status.OK},
+        {"status": Status.CRASHED},
+        {"status": Status.OK, "candidate_ms": (1.0,)},
+    ):
+        with pytest.raises(ValueError, match=r"witness|round"):
+            Witness(**nonsense)
+
+
+def bout(ratio, ms=1.0):
+    return bout_of(examples.evaluation(trial=examples.trial(ratio, baseline_ms=ms, noise=0)), "cpu")
+
+
+@pytest.mark.parametrize("ms", [1e-6, 1.0, 1e6])
+def test_what_a_candidate_says_of_its_time_does_not_make_a_batch_shorter(ms):
+    """A batch of one short call would drown in the way there and back, which is taken off."""
+    assert bout(0.5, ms).batch_ms == BATCH_MS["cpu"]
+    assert bout(0.5, ms).launches == MOST_LAUNCHES
+
+
+def test_a_batch_of_a_slow_candidate_does_not_take_forever():
+    assert bout(20.0).batch_ms == pytest.approx(BATCH_MS["cpu"] / 20)
+
+
+def test_the_referee_takes_as_many_calls_as_last_long_enough_by_its_own_clock():
+    device, asked = open_device("cpu"), replace(bout(0.5), workload=WORKLOAD)
+    assert sized(device, replace(asked, batch_ms=1e-6)).launches == 1
+    assert sized(device, replace(asked, batch_ms=1e6)).launches == MOST_LAUNCHES
+
+
+def test_what_was_not_timed_has_no_witness():
+    assert bout_of(examples.evaluation(trial=None), "cpu") is None
+
+
+def test_a_witness_that_lost_the_candidate_tells_how_its_process_ended():
+    lost = [Witnesses((saw(0.8), Witness(Status.CRASHED, "the other side left")))]
+    ended = Failure(Status.TIMED_OUT, "did not end within 120 s")
+    first, second = settle(lost, ended, 2)
+    assert first.status is Status.OK
+    assert (second.status, second.message) == (Status.TIMED_OUT, "did not end within 120 s")
+    assert settle(lost, [Played(Status.OK)], 2)[1].message == "the other side left"
+
+
+def test_a_witness_that_failed_itself_is_the_machines_fault():
+    (seen,) = settle(Failure(Status.CRASHED, "SIGBUS"), [Played(Status.OK)], 1)
+    assert seen.status is Status.ENVIRONMENT
+    assert "SIGBUS" in seen.message
+
+
+def test_the_witness_is_part_of_the_evidence(witnessed):
+    from gate.files import to_json
+
+    seen, _ = witnessed(adversarial("python_honest"))
+    assert set(json.loads(to_json(seen))["witness"]) >= {"candidate_ms", "baseline_ms", "launches"}
