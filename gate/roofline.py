@@ -27,17 +27,28 @@ def floor_ms(workload: Workload, gpu: Gpu) -> float | None:
     return max(floors, default=None)
 
 
-def _memory_ms(workload: Workload, gpu: Gpu) -> float | None:
+def peak_bytes_per_s(gpu: Gpu) -> float | None:
+    """What the memory moves at its highest clock; None where the driver does not tell."""
     if gpu.memory_clock_max_mhz is None or gpu.memory_bus_bits is None:
         return None
-    bytes_per_s = gpu.memory_clock_max_mhz * 1e6 * 2 * gpu.memory_bus_bits / 8  # two transfers a cycle
-    return 1e3 * workload.bytes * 3 / 4 / bytes_per_s
+    return gpu.memory_clock_max_mhz * 1e6 * 2 * gpu.memory_bus_bits / 8  # two transfers a cycle
 
 
-def _arithmetic_ms(workload: Workload, gpu: Gpu) -> float | None:
+def peak_flops_per_s(gpu: Gpu, dtype: str) -> float | None:
+    """What the tensor cores compute at the highest clock; None for an architecture that is not in the table."""
     per_cycle = FLOPS_PER_CYCLE.get(gpu.capability)
     if per_cycle is None or gpu.sm_count is None or gpu.sm_clock_max_mhz is None:
         return None
-    if workload.dtype == "float32":
+    if dtype == "float32":
         per_cycle //= 2  # TF32, the fastest that 32-bit inputs can have
-    return 1e3 * workload.flops / (per_cycle * gpu.sm_count * gpu.sm_clock_max_mhz * 1e6)
+    return per_cycle * gpu.sm_count * gpu.sm_clock_max_mhz * 1e6
+
+
+def _memory_ms(workload: Workload, gpu: Gpu) -> float | None:
+    peak = peak_bytes_per_s(gpu)
+    return None if peak is None else 1e3 * workload.bytes * 3 / 4 / peak
+
+
+def _arithmetic_ms(workload: Workload, gpu: Gpu) -> float | None:
+    peak = peak_flops_per_s(gpu, workload.dtype)
+    return None if peak is None else 1e3 * workload.flops / peak

@@ -1,0 +1,194 @@
+"""From calls to their profiles: one run of ncu for any number of them, and a reason for each without counters."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from gate.errors import GateError
+from gate.files import from_json, to_json, write_text
+from gate.profiling import metrics, program
+from gate.profiling.messages import ANSWER, HarnessAnswer, HarnessRequest
+from gate.profiling.process import Finished, run_limited
+from gate.profiling.program import Options
+from gate.profiling.reading import Launch, has_module, read_csv, read_report
+from gate.records import KernelCounters, Profile, Status
+from gate.workers import stripped_environment
+
+HARNESS = (sys.executable, "-P", "-m", "gate.profiling.harness")
+MARKER = "spin_kernel"
+"""Part of the name of torch's kernel that does nothing: the harness's empty launch."""
+QUERY_S = 60.0
+MOST_SAID = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Profiler:
+    """An ncu that can be called, and what it knows."""
+
+    path: str
+    version: str
+    known: frozenset[str]
+    limit_s: float
+    options: Options = field(default_factory=Options)
+    harness: tuple[str, ...] = HARNESS
+
+    @property
+    def tool(self) -> str:
+        """Its name and version."""
+        return f"Nsight Compute {self.version}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One run of ncu: how it ended, its log, the launches it counted, and what the harness said last."""
+
+    chosen: metrics.Chosen
+    finished: Finished
+    log: str
+    launches: tuple[Launch, ...]
+    answer: HarnessAnswer | None
+
+
+def open_profiler(limit_s: float, options: Options) -> Profiler | str:
+    """The profiler of this machine, or in one line why there is none and what to do."""
+    path = program.find_ncu()
+    if path is None:
+        return f"no ncu; {program.INSTALL}"
+    environment = stripped_environment(os.environ)
+    try:
+        said = run_limited([path, "--version"], environment, QUERY_S)
+        listed = run_limited([path, "--query-metrics"], environment, QUERY_S)
+    except OSError as error:
+        return f"{path} cannot be started: {error.strerror}; {program.INSTALL}"
+    if said.code != 0:
+        return f"{path} does not run ({_last_line(said.output)}); {program.INSTALL}"
+    return Profiler(path, program.version_in(said.output), program.names_in(listed.output), limit_s, options)
+
+
+def profile_calls(profiler: Profiler, request: HarnessRequest) -> list[Profile]:
+    """A profile for each call. Where ncu knows a metric less than it said, it is called again without."""
+    seen = _run(profiler, request, metrics.choose(profiler.known))
+    refused = program.unknown_metrics(seen.log)
+    if refused and not seen.launches:
+        seen = _run(profiler, request, metrics.choose(profiler.known, refused))
+    return list(_profiles(profiler, request, seen))
+
+
+def not_measured(request: HarnessRequest, reason: str) -> list[Profile]:
+    """A profile for each call that says why there is none."""
+    return [Profile(call.implementation, Status.ENVIRONMENT, reason) for call in request.calls]
+
+
+def _run(profiler: Profiler, request: HarnessRequest, chosen: metrics.Chosen) -> _Seen:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        asked, log, report = (folder / each for each in ("request.json", "log.csv", "report.ncu-rep"))
+        write_text(asked, to_json(request))
+        exported = report if has_module() else None
+        harness = (*profiler.harness, str(asked))
+        command = program.command(profiler.path, chosen.asked, profiler.options, log, exported, harness)
+        finished = run_limited(command, stripped_environment(os.environ), profiler.limit_s)
+        written = log.read_text(errors="replace") if log.exists() else ""
+        launches = _launches(written, report)
+    return _Seen(chosen, finished, written, tuple(launches), _answer(finished.output))
+
+
+def _launches(log: str, report: Path) -> list[Launch]:
+    """By ncu_report, where it can be imported and finds something; else from the CSV."""
+    if report.exists():
+        try:
+            if launches := read_report(report):
+                return launches
+        except Exception:  # noqa: S110  # the module is not ours, and what it reads is in the CSV as well
+            pass
+    return read_csv(log)
+
+
+def _answer(output: str) -> HarnessAnswer | None:
+    """The harness's last word; None where it did not come to it."""
+    said = [line.removeprefix(ANSWER) for line in output.splitlines() if line.startswith(ANSWER)]
+    try:
+        return from_json(HarnessAnswer, said[-1], "the harness's answer") if said else None
+    except GateError:
+        return None
+
+
+def _profiles(profiler: Profiler, request: HarnessRequest, seen: _Seen) -> Iterator[Profile]:
+    """In the order of the calls. What ended one call has ended those behind it."""
+    groups = by_call(seen.launches)
+    status, reason = _failure(profiler, seen)
+    whole = min(_whole(seen, len(groups)), len(groups))
+    for number, call in enumerate(request.calls):
+        counted = groups[number] if number < whole else ()
+        empty = Profile(
+            call.implementation,
+            status,
+            reason,
+            profiler.tool,
+            " ".join(profiler.options.arguments),
+            ceilings=seen.answer.ceilings if seen.answer else None,
+            seconds=seen.finished.seconds,
+        )
+        yield _filled(empty, counted, seen) if counted else empty
+
+
+def _filled(empty: Profile, launches: Sequence[Launch], seen: _Seen) -> Profile:
+    kernels = tuple(KernelCounters(each.kernel, each.grid, each.block, counters_of(each)) for each in launches)
+    missing = {name: _why_missing(name, seen) for name in metrics.absent([each.counters for each in kernels])}
+    return replace(empty, status=Status.OK, message="", kernels=kernels, missing=missing)
+
+
+def counters_of(launch: Launch) -> dict[str, float]:
+    """By our names. A duration of nothing was not measured."""
+    named = metrics.named(launch.metrics)
+    return {name: value for name, value in named.items() if name != "duration_ns" or value > 0}
+
+
+def _why_missing(name: str, seen: _Seen) -> str:
+    if name not in seen.chosen.spellings:
+        return "this version of Nsight Compute knows no such metric"
+    spelled = {each.partition(".")[0] for each in seen.chosen.spellings[name]}
+    unread = {each.partition(".")[0] for each in program.unread_metrics(seen.log)}
+    return "cannot be read on this GPU" if spelled & unread else "reported without a number"
+
+
+def by_call(launches: Sequence[Launch]) -> list[list[Launch]]:
+    """Launches by call: every marker begins one, and what comes before the first is none of ours."""
+    groups: list[list[Launch]] = []
+    for launch in launches:
+        if MARKER in launch.kernel:
+            groups.append([])
+        elif groups:
+            groups[-1].append(launch)
+    return groups
+
+
+def _whole(seen: _Seen, groups: int) -> int:
+    """How many calls were counted to their end: all that the harness says, else all but the last."""
+    return seen.answer.done if seen.answer is not None else groups - 1
+
+
+def _failure(profiler: Profiler, seen: _Seen) -> tuple[Status, str]:
+    """Why a call without counters has none."""
+    if seen.finished.code is None:
+        reason = f"ncu did not end within {profiler.limit_s:.0f} s and was killed"
+        return Status.TIMED_OUT, f"{reason}; raise limits.profile_s, or find what the kernel waits for"
+    said = seen.log + seen.finished.output
+    if seen.answer is not None and seen.answer.status is not Status.OK:
+        return seen.answer.status, f"the call failed under ncu: {seen.answer.message}; `kernel-gate run` says more"
+    known = program.explain(said)
+    if known is not None:
+        return known
+    if seen.answer is not None:
+        return Status.CRASHED, "the call launched no kernel; a kernel must be launched by the call itself"
+    words = next(program.errors_in(said), None) or _last_line(said) or f"code {seen.finished.code}"
+    return Status.CRASHED, f"ncu failed: {words[:MOST_SAID]}; try again, and report it where it stays"
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")

@@ -1,0 +1,63 @@
+"""`kernel-gate profile`: counters of a candidate beside its baseline, or of SDPA alone, without timing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gate.asking import trace_implementations
+from gate.errors import BadInputError, UnfitEnvironmentError
+from gate.outcomes import OUTCOMES
+from gate.pipeline import Bench, describe, prepare
+from gate.profiling.program import INSTALL, Options, find_ncu
+from gate.profiling.stage import profile_workloads
+from gate.records import Evaluation, Measurement, Outcome, Status, Trace, Workload
+from gate.registry import Candidate
+from gate.sdpa import PREFIX
+
+
+def need_counters(device: str) -> None:
+    """Before anything is built or run. Raises BadInputError on a CPU, and UnfitEnvironmentError without ncu."""
+    if device != "cuda":
+        raise BadInputError(f"Nsight Compute reads the counters of GPUs, and not of device '{device}'; use cuda")
+    if find_ncu() is None:
+        raise UnfitEnvironmentError(f"no ncu, so that no hardware counter can be read; {INSTALL}")
+
+
+def profile(
+    bench: Bench, candidate: Candidate | None, backend: str, workloads: tuple[Workload, ...], options: Options
+) -> Measurement:
+    """The candidate's counters, if there is one, and those of `backend`; `best` is the fastest."""
+    environment, built = prepare(bench, candidate) if candidate else (describe(bench), None)
+    impl, evaluations = candidate.name if candidate else None, tuple[Evaluation, ...]()
+    if built is None or built.status is Status.OK:
+        traced = _traced(bench, backend, workloads)
+        baselines = {workload: name for workload, seen in traced.items() if (name := _fastest(seen))}
+        bench.progress("profile", 0, 1)
+        with bench.stage("profile"):
+            seen = profile_workloads(bench.settings, candidate, built, baselines, options)
+        evaluations = tuple(Evaluation(each, traces=traced[each], profiles=seen.get(each, ())) for each in workloads)
+    return Measurement(environment, workloads, impl, built, evaluations, dict(bench.seconds))
+
+
+def _traced(bench: Bench, wanted: str, workloads: Sequence[Workload]) -> Mapping[Workload, tuple[Trace, ...]]:
+    names = tuple(PREFIX + backend for backend in bench.backends(wanted))
+    bench.progress("trace SDPA", 0, 1)
+    with bench.stage("trace"):
+        seen = trace_implementations(bench.server, bench.device, [(each, names) for each in workloads])
+    return dict(zip(workloads, seen, strict=True))
+
+
+def _fastest(traces: Sequence[Trace]) -> str | None:
+    """By CUPTI's clock, from a warm cache: good enough to choose what to look at."""
+    able = [each for each in traces if not each.refusal]
+    return min(able, key=lambda each: each.kernel_ms or 0.0).implementation if able else None
+
+
+def outcome(measurement: Measurement) -> Outcome:
+    """How the profiling went: of the candidate where there is one, else of SDPA."""
+    if measurement.build is not None and measurement.build.status is not Status.OK:
+        return OUTCOMES[measurement.build.status]
+    seen = [each.profiles[0].status for each in measurement.evaluations if each.profiles]
+    if len(seen) < len(measurement.workloads):
+        return Outcome.ENVIRONMENT  # SDPA itself computes one of them with no backend
+    return min((OUTCOMES[each] for each in seen), key=list(Outcome).index)

@@ -1,0 +1,157 @@
+"""The fitness of a measured candidate, term by term (docs/profiling.md): to search by, and never a verdict. Pure.
+
+score = 1000 · sdpa_ms / cand_ms + 2 · tensor_pct + sm_busy_pct − penalty
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from gate.profiling.derived import derive
+from gate.profiling.names import same_kernel
+from gate.records import (
+    BASELINE,
+    CANDIDATE,
+    Build,
+    Evaluation,
+    KernelCounters,
+    KernelResources,
+    Measurement,
+    Profile,
+    Trial,
+    Workload,
+)
+from gate.records.occupancy import MULTIPROCESSORS, REGISTERS, WARP
+
+A_BARRIER, A_REGISTER, A_SPILLED_BYTE = 5.0, 0.1, 0.1
+"""Points each: at 1000 for SDPA's own speed, what costs half a percent of time, and a hundredth of one."""
+NOT_PROFILED = "not measured; measure with --ncu"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of the score. `points` is None where it is not measured; `seen` is then why."""
+
+    name: str
+    points: float | None
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """All terms of one workload. What was not measured counts nothing, and makes the score partial."""
+
+    terms: tuple[Term, ...]
+
+    @property
+    def total(self) -> float:
+        """Of the terms that were measured."""
+        return sum(term.points for term in self.terms if term.points is not None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every term was measured: partial scores compare with nothing."""
+        return all(term.points is not None for term in self.terms)
+
+
+def score(measurement: Measurement, evaluation: Evaluation) -> Score | None:
+    """The score on one workload; None where the candidate was not timed beside a baseline."""
+    trial = evaluation.trial
+    if trial is None or not trial.replicates or not trial.has(CANDIDATE, BASELINE):
+        return None
+    profile = evaluation.profile(trial.implementation(CANDIDATE))
+    return Score((_speed(trial), *_counted(evaluation, profile), *_penalty(measurement, profile)))
+
+
+def _speed(trial: Trial) -> Term:
+    ours, theirs = trial.median_ms[CANDIDATE], trial.median_ms[BASELINE]
+    return Term("speed", 1000 * theirs / ours, f"1000 × {theirs:.4g} ms / {ours:.4g} ms")
+
+
+def _counted(evaluation: Evaluation, profile: Profile | None) -> Iterator[Term]:
+    """Percentages of peak, over the whole call."""
+    for name, counter, weight in (("tensor", "tensor_pct", 2), ("SM busy", "sm_pct", 1)):
+        if profile is None or not profile.measured:
+            yield Term(name, None, profile.message if profile else NOT_PROFILED)
+            continue
+        value = derive(profile, evaluation.workload, None, None).total(counter)
+        if value is None:
+            yield Term(name, None, profile.missing.get(counter, "not measured of every kernel"))
+        else:
+            yield Term(name, weight * value, f"{weight} × {value:.1f}%")
+
+
+def _penalty(measurement: Measurement, profile: Profile | None) -> Iterator[Term]:
+    """What costs without showing in the time yet: of the kernel that takes longest, where it is known."""
+    longest = _longest(profile)
+    yield _barriers(profile, longest)
+    taken = _resources(measurement.build, _architecture(measurement), longest)
+    yield _registers(measurement, longest, taken)
+    if taken is None:
+        yield Term("spills", None, "not measured: the compiler did not report them")
+    else:
+        spilled = taken.spill_bytes
+        yield Term("spills", -A_SPILLED_BYTE * spilled, f"−{A_SPILLED_BYTE} × {spilled} bytes of {taken.kernel}")
+
+
+def _longest(profile: Profile | None) -> KernelCounters | None:
+    if profile is None or not profile.measured:
+        return None
+    return max(profile.kernels, key=lambda each: each.counters.get("duration_ns", 0.0))
+
+
+def _barriers(profile: Profile | None, longest: KernelCounters | None) -> Term:
+    codes = profile.machine_code if profile else ()
+    code = next((each for each in codes if longest and same_kernel(each.kernel, longest.kernel)), None)
+    if code is None or code.barriers_per_tile is None:
+        return Term("barriers", None, "not measured: no machine code of the longest kernel, or no loop in it")
+    count = code.barriers_per_tile
+    return Term("barriers", -A_BARRIER * count, f"−{A_BARRIER:g} × {count} a tile")
+
+
+def _registers(measurement: Measurement, longest: KernelCounters | None, taken: KernelResources | None) -> Term:
+    limits = MULTIPROCESSORS.get(_architecture(measurement).rstrip("af"))
+    counted = longest.counters.get("registers") if longest else None
+    registers = counted if counted is not None else taken.registers if taken else None
+    if limits is None or registers is None:
+        return Term("registers", None, "not measured: neither counters nor the compiler's report")
+    allowed = REGISTERS // (limits.warps * WARP)
+    over = max(0.0, registers - allowed)
+    return Term("registers", -A_REGISTER * over, f"−{A_REGISTER} × {over:.0f} over the {allowed} of full occupancy")
+
+
+def _architecture(measurement: Measurement) -> str:
+    gpu = measurement.environment.gpu
+    return gpu.compute_capability if gpu else ""
+
+
+def _resources(build: Build | None, architecture: str, longest: KernelCounters | None) -> KernelResources | None:
+    """What the compiler says of the longest kernel; without counters, of the kernel that takes most."""
+    every = [each for each in (build.resources if build else ()) if each.architecture.rstrip("af") == architecture]
+    if longest is not None:
+        every = [each for each in every if same_kernel(each.kernel, longest.kernel)]
+    return max(every, key=lambda each: (each.registers or 0, each.spill_bytes), default=None)
+
+
+def score_text(scores: Mapping[Workload, Score | None]) -> str:
+    """Every term of every workload, and the sum."""
+    from gate.tables import table
+
+    return "\n\n".join(
+        f"{workload}: nothing to score: the candidate was not timed beside SDPA"
+        if each is None
+        else f"{workload}\n{table(_rows(each), 'term', 'points', 'from')}"
+        for workload, each in scores.items()
+    )
+
+
+def _rows(each: Score) -> Iterator[list[str]]:
+    for term in each.terms:
+        yield [term.name, "–" if term.points is None else f"{term.points:.1f}", term.seen]
+    lacking = ", ".join(term.name for term in each.terms if term.points is None)
+    yield [
+        "score",
+        f"{each.total:.1f}",
+        f"partial, without {lacking}: compares with nothing" if lacking else "complete",
+    ]

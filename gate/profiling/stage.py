@@ -1,0 +1,107 @@
+"""Profiles for a measurement: the candidate and its baselines on every workload, in one run of ncu for either.
+
+They do not share a process: what the candidate does to its own, the baseline's counters do not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from gate.profiling.collect import Profiler, not_measured, open_profiler, profile_calls
+from gate.profiling.messages import Call, HarnessRequest
+from gate.profiling.names import same_kernel
+from gate.profiling.program import Options, find_ncu
+from gate.profiling.sass import dump, read_sass
+from gate.records import BASELINE, CANDIDATE, Build, Evaluation, MachineCode, Policy, Profile, Workload
+from gate.registry import Candidate
+from gate.settings import Settings
+
+Open = Callable[[float, Options], Profiler | str]
+
+
+def profile_evaluations(
+    settings: Settings,
+    candidate: Candidate,
+    built: Build,
+    evaluations: Sequence[Evaluation],
+    most: int | None = None,
+    opened: Open = open_profiler,
+) -> list[Evaluation]:
+    """The evaluations, with profiles of candidate and baseline where they were timed: `most` of them, or all.
+
+    Those first where the candidate does worst: there is what to learn.
+    """
+    timed = sorted((each for each in evaluations if each.trial and each.trial.replicates), key=_ratio, reverse=True)[
+        :most
+    ]
+    baselines = {each.workload: each.trial.implementation(BASELINE) for each in timed if each.trial}
+    seen = profile_workloads(settings, candidate, built, baselines, opened=opened) if timed else {}
+    return [replace(each, profiles=seen.get(each.workload, ())) for each in evaluations]
+
+
+def _ratio(timed: Evaluation) -> float:
+    medians = timed.trial.median_ms if timed.trial else {}
+    return medians[CANDIDATE] / medians[BASELINE]
+
+
+def profile_workloads(
+    settings: Settings,
+    candidate: Candidate | None,
+    built: Build | None,
+    baselines: Mapping[Workload, str],
+    options: Options | None = None,
+    opened: Open = open_profiler,
+) -> dict[Workload, tuple[Profile, ...]]:
+    """On each workload the candidate's profile, if there is one, and its baseline's (`sdpa:NAME`)."""
+    profiler = opened(settings.limits.profile_s, options or Options())
+    asked = [_baselines(settings, baselines)]
+    if candidate is not None and built is not None:
+        asked.insert(0, _candidate(settings, candidate, built, list(baselines)))
+    seen = [_profiles(profiler, request) for request in asked]
+    if candidate is not None and built is not None:
+        seen[0] = _with_code(seen[0], candidate, built)
+    return {workload: tuple(each[number] for each in seen) for number, workload in enumerate(baselines)}
+
+
+def _profiles(profiler: Profiler | str, request: HarnessRequest) -> list[Profile]:
+    return not_measured(request, profiler) if isinstance(profiler, str) else profile_calls(profiler, request)
+
+
+def _candidate(
+    settings: Settings, candidate: Candidate, built: Build, workloads: Sequence[Workload]
+) -> HarnessRequest:
+    calls = tuple(Call(candidate.name, each) for each in workloads)
+    return HarnessRequest("cuda", calls, built.library or candidate.entry, settings.limits.file_mb)
+
+
+def _baselines(settings: Settings, baselines: Mapping[Workload, str]) -> HarnessRequest:
+    """SDPA's, which also sees what the device can reach: there is no candidate in its process to disturb it."""
+    calls = tuple(Call(name, workload) for workload, name in baselines.items())
+    return HarnessRequest("cuda", calls, None, settings.limits.file_mb, ceilings=True)
+
+
+def _with_code(profiles: Sequence[Profile], candidate: Candidate, built: Build) -> list[Profile]:
+    """With the machine code of those kernels that ran, and what kernel.toml claims."""
+    text = dump(Path(built.library)) if built.library and any(each.measured for each in profiles) else None
+    codes = read_sass(text) if text else ()
+    return [
+        replace(each, claims_tensor_cores=candidate.tensor_cores, machine_code=_that_ran(codes, each))
+        for each in profiles
+    ]
+
+
+def _that_ran(codes: Sequence[MachineCode], profile: Profile) -> tuple[MachineCode, ...]:
+    ran = dict.fromkeys(kernel.kernel for kernel in profile.kernels)
+    found = (next((code for code in codes if same_kernel(code.kernel, name)), None) for name in ran)
+    return tuple(code for code in found if code is not None)
+
+
+def wanted_counters(asked: bool | None, device: str, policy: Policy) -> int | None:
+    """Of how many workloads to read counters: all (None) where asked or required, else of one where there is ncu."""
+    if device != "cuda" or asked is False:
+        return 0
+    if asked or policy.require_profile:
+        return None
+    return 1 if find_ncu() is not None else 0

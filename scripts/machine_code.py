@@ -1,0 +1,51 @@
+"""A candidate's machine code, without a GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scripts import cli, options
+
+if TYPE_CHECKING:
+    from gate.settings import Settings
+
+
+@click.command("machine-code")
+@options.impl
+@options.kernels
+@options.config
+@click.option("--against", type=click.Path(path_type=Path), help="The folder of candidates to compare with.")
+@click.option("--against-config", metavar="NAME=VALUE,...", help="The tunables to compare with; default: --config's.")
+@click.option(
+    "--arch", "asked", multiple=True, metavar="8.9", help="A CUDA architecture; repeat for more. Default: this GPU's."
+)
+@options.settings
+@options.out_file
+def command(
+    impl: str, kernels: Path, config: str | None, against: Path | None, against_config: str | None,
+    asked: tuple[str, ...], settings: Settings, out: Path | None,
+) -> int:  # fmt: skip
+    """Count a candidate's instructions, or say what changed in them since another version. Needs no GPU.
+
+    Exit codes: 0 done; 3 a version does not build; 69 no compiler or no disassembler.
+    """
+    from gate.profiling.difference import compare_builds, inspect
+    from gate.profiling.show_static import difference_text, static_text
+    from gate.registry import find
+
+    options.check_writable(out)
+    new = inspect(options.built(find(impl, kernels, config), asked, settings))
+    if against is None and against_config is None:
+        options.deliver(new, out, static_text)
+    else:
+        before = find(impl, against or kernels, against_config or config)
+        old = inspect(options.built(before, asked, settings))
+        options.deliver(compare_builds(old, new), out, difference_text)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(command)

@@ -1,0 +1,62 @@
+"""Hardware counters, and what follows from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from scripts import cli, options
+
+if TYPE_CHECKING:
+    from gate.settings import Settings
+
+
+@click.command("profile")
+@click.option("--impl", envvar="IMPL", help="The candidate, a name in the registry (or IMPL).")
+@click.option("--backend", help="Instead of a candidate, one of SDPA's: flash, cudnn, efficient, math or best.")
+@options.kernels
+@options.config
+@options.shape
+@options.dtype
+@options.device
+@options.baseline
+@click.option("--clock-control", is_flag=True, help="Let Nsight Compute hold the base clock; else none is held.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the roofline to this file, .svg or .png.")
+@options.settings
+@options.out_file
+def command(
+    impl: str | None, backend: str | None, kernels: Path, config: str | None, shapes: tuple[str, ...],
+    dtype: str | None, device: str, clock_control: bool, plot: Path | None, settings: Settings, out: Path | None,
+) -> int:  # fmt: skip
+    """Read the hardware counters of a candidate and its baseline: what bounds it, and why.
+
+    Exit codes: 0 measured; 3 the candidate failed; 69 the counters cannot be read here.
+    """
+    from gate.device import choose_device
+    from gate.profiling.pipeline import need_counters, outcome, profile
+    from gate.profiling.plot import form_of, save
+    from gate.profiling.program import Options
+    from gate.profiling.show import profile_text
+    from gate.records import EXIT_CODES
+    from gate.registry import find
+
+    if (impl is None) == (backend is None):
+        raise click.UsageError("Name one of --impl and --backend.")
+    form = form_of(plot)
+    options.check_writable(out)
+    candidate = find(impl, kernels, config) if impl else None
+    chosen = choose_device(device, candidate.devices if candidate else ("cuda",))
+    need_counters(chosen)
+    workloads = options.workloads(shapes, dtype, chosen, settings)
+    with options.bench(chosen, settings) as bench:
+        seen = profile(bench, candidate, backend or settings.measure.baseline, workloads, Options(clock_control))
+    options.deliver(seen, out, profile_text)
+    if plot is not None and save(seen, plot, form):
+        click.echo(f"written: {plot}")
+    return EXIT_CODES[outcome(seen)]
+
+
+if __name__ == "__main__":
+    cli.run(command)
