@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 R = TypeVar("R", bound=Record)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REMEASURE = "measure again, or name another file"
 
 
@@ -134,12 +136,15 @@ def _findings(run: Run) -> tuple[object, ...]:
 
 
 def write_record(path: Path, record: Record, *, indent: int | None = None) -> None:
-    """Writes the record's JSON to `path`, whole or not at all. Raises UnwritableOutputError."""
+    """Writes the record's JSON to `path`, whole or not at all. Raises what `write_text` does."""
     write_text(path, to_json(record, indent=indent) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` to `path` by a temporary file beside it and a rename. Raises UnwritableOutputError."""
+    """Writes `text` to `path` by a temporary file beside it and a rename.
+
+    Raises UnwritableOutputError, or UnfitEnvironmentError where the disk is full.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _temporary_beside(path) as file:
@@ -152,6 +157,8 @@ def write_text(path: Path, text: str) -> None:
                 Path(file.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
+        if error.errno in NO_SPACE:
+            raise errors.UnfitEnvironmentError(f"cannot write {path}: {error.strerror}; free some space") from error
         raise errors.UnwritableOutputError(
             f"cannot write {path}: {error.strerror}; choose an output path that can be written"
         ) from error

@@ -1,0 +1,40 @@
+"""The policy's `[github]` table: which runners measure, and what."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from gate.records import Record
+
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Runner(Record):
+    """A kind of self-hosted runner: `name` is the word after @ in a suite, `labels` what `runs-on` asks for."""
+
+    name: str
+    labels: tuple[str, ...]
+    device: Literal["cuda", "cpu"] = "cuda"
+
+    def __post_init__(self) -> None:
+        if not self.labels or not all(_WORD.fullmatch(word) for word in (self.name, *self.labels)):
+            raise ValueError(f"a runner has a name and labels of letters, digits, _ . and -, not {self.name!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class GithubSettings(Record):
+    """What a pull request's run measures."""
+
+    impl: str = "wmma"
+    """Where no candidate changed."""
+    most_candidates: int = 4
+    """Changed at once; more are dispatched one by one."""
+    runners: tuple[Runner, ...] = (Runner("l4", ("self-hosted", "gpu", "cuda", "l4")),)
+
+    def __post_init__(self) -> None:
+        names = [runner.name for runner in self.runners]
+        if not names or len(set(names)) < len(names) or self.most_candidates < 1:
+            raise ValueError("name at least one runner, each once, and let at least one candidate be measured")

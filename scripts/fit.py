@@ -1,0 +1,34 @@
+"""Whether a machine is still fit to judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from scripts import cli
+
+
+@click.command("fit")
+@click.option("--run", "path", type=click.Path(path_type=Path), required=True, help="Any candidate's run.json.")
+def command(path: Path) -> int:
+    """Read the gates that look at the machine, not at the candidate: 0 where all passed, 69 where one did not."""
+    from gate.errors import BadInputError
+    from gate.files import load
+    from gate.github.fitness import findings
+    from gate.github.summary import append
+    from gate.markdown import escape
+    from gate.records import EXIT_CODES, Outcome, Run
+
+    run = load(path)
+    if not isinstance(run, Run):
+        raise BadInputError(f"{path} is not judged; name the run.json of `kernel-gate run` or `gate`")
+    fit, lines = findings(run)
+    told = "\n".join(f"- {line}" for line in (f"{'fit' if fit else 'UNFIT'} to judge", *lines))
+    click.echo(told)
+    append(escape(told))
+    return 0 if fit else EXIT_CODES[Outcome.ENVIRONMENT]
+
+
+if __name__ == "__main__":
+    cli.run(command)

@@ -1,0 +1,32 @@
+"""The check that a branch is protected with."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from scripts import cli
+
+
+@click.command("required")
+@click.option("--needs", required=True, help="The `needs` of the workflow, as JSON.")
+def command(needs: str) -> int:
+    """Say whether every job that had to happen did, and passed: 0, or the code of what it was."""
+    from gate.errors import BadInputError
+    from gate.github.required import answer, exit_code
+    from gate.github.summary import append
+    from gate.markdown import safe
+
+    try:
+        seen = json.loads(needs)
+        outcome, why = answer(seen)
+    except (ValueError, AttributeError) as error:
+        raise BadInputError(f"--needs is not the JSON of `needs`: {error}; pass toJSON(needs)") from error
+    click.echo(f"{outcome.value}: {why}")
+    append(f"**{outcome.value}**: {safe(why, 500)}")
+    return exit_code(outcome)
+
+
+if __name__ == "__main__":
+    cli.run(command)
