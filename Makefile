@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CONSTRAINTS := $(if $(wildcard /proc/driver/nvidia/version),,-c constraints-cpu.txt)
 
-.PHONY: bench test lint schema clean
+.PHONY: bench test lint lint-workflows schema clean
 
 bench: .venv/.installed
 	$(BIN)/kernel-gate run --impl $(IMPL) --advisory --out artifacts
@@ -17,6 +17,11 @@ lint: .venv/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lint-workflows: .venv/.installed-test
+	$(BIN)/zizmor --offline --persona=auditor --strict-collection .
+	cd .github/lint && npm ci --ignore-scripts --no-audit --no-fund
+	node --import ./.github/lint/json.mjs .github/lint/check.mjs .github/workflows/*.yml .github/actions/*/action.yml
 
 schema: .venv/.installed
 	$(BIN)/python -m scripts.schema > docs/schema/run-1.json

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gate.environment import write_env
+    from gate.evaluate import evaluate_candidate
     from gate.locking import lock_environment
     from gate.memory import MemoryTracker, check_oom_risk
     from gate.stats.samples import bootstrap_ci, cliffs_delta, compare_distributions, hedges_g
@@ -21,6 +22,7 @@ __all__ = [
     "check_oom_risk",
     "cliffs_delta",
     "compare_distributions",
+    "evaluate_candidate",
     "hedges_g",
     "lock_environment",
     "write_env",
@@ -29,6 +31,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("bootstrap_ci", "cliffs_delta", "compare_distributions", "hedges_g"), "gate.stats.samples"),
     **dict.fromkeys(("MemoryTracker", "check_oom_risk"), "gate.memory"),
+    "evaluate_candidate": "gate.evaluate",
     "lock_environment": "gate.locking",
     "write_env": "gate.environment",
 }

@@ -11,6 +11,7 @@ from gate.build import cache_root
 from gate.doctor_gpu import gpu_findings
 from gate.findings import Finding
 from gate.machine import compiler_command, cpu_model, memory_bytes, said_by
+from gate.nvcc import REMEDY, find_nvcc
 
 __all__ = ["Finding", "examine"]
 
@@ -58,7 +59,7 @@ def _compiler() -> Finding:
 PROGRAMS: Mapping[str, tuple[str, str]] = {
     "ccache": ("faster rebuilds", "apt-get install ccache"),
     "git": ("the commit in env.json", "apt-get install git"),
-    "nvcc": ("CUDA candidates", "install the CUDA toolkit and put its bin on the PATH"),
+    "nvcc": ("CUDA candidates", REMEDY),
     "ncu": ("hardware counters", "install Nsight Compute and put it on the PATH"),
 }
 
@@ -69,7 +70,7 @@ def _programs(device: str) -> list[Finding]:
             f"{name} ({purpose})", found is not None, found or "missing", remedy, name == "nvcc" and device == "cuda"
         )
         for name, (purpose, remedy) in PROGRAMS.items()
-        for found in (shutil.which(name),)
+        for found in (find_nvcc() if name == "nvcc" else shutil.which(name),)
     ]
 
 

@@ -45,6 +45,12 @@ class CandidateNotFoundError(GateError):
     exit_code = 2
 
 
+class FailedBuildError(GateError):
+    """A candidate that a command needs built does not build."""
+
+    exit_code = 3
+
+
 class UnfitEnvironmentError(GateError):
     """This machine lacks something the command needs: a compiler, a device, a driver."""
 

@@ -9,7 +9,8 @@ import torch
 from gate.buffers import GuardedTensor
 from gate.device import Captured, Device
 from gate.implementations import Implementation, Operands
-from gate.records import Workload
+from gate.inputs import fill
+from gate.records import CONTIGUOUS, NORMAL, Distribution, Layout, Workload
 
 INPUTS = ("q", "k", "v")
 
@@ -27,9 +28,12 @@ class Execution:
         workload: Workload,
         rng: random.Random,
         capture: bool = False,
+        layout: Layout = CONTIGUOUS,
     ) -> None:
-        dtype = getattr(torch, workload.dtype)
-        self._buffers = {name: GuardedTensor(device, workload.shape, dtype, rng) for name in (*INPUTS, "out")}
+        self._shape, self._dtype = workload.shape, getattr(torch, workload.dtype)
+        self._buffers = {
+            name: GuardedTensor(device, self._shape, self._dtype, rng, layout) for name in (*INPUTS, "out")
+        }
         self.scale, self.causal = workload.head_dim**-0.5, workload.causal
         tensors = {name: buffer.tensor for name, buffer in self._buffers.items()}
         bound = implementation.bind(Operands(**tensors, scale=self.scale, causal=self.causal), device)
@@ -37,7 +41,7 @@ class Execution:
             self._buffers["workspace"] = bound.workspace
         self._device, self._implementation = device, implementation
         self._output = tensors["out"]
-        self._seed = 0
+        self._seed, self._distribution = 0, NORMAL
         captured = Captured(bound.launch)
         if capture:
             with implementation.selected():
@@ -45,10 +49,10 @@ class Execution:
         self._launch = captured.launch
         self._target = tensors["out"] if captured.output is None else captured.output
 
-    def refresh(self, seed: int) -> None:
+    def refresh(self, seed: int, distribution: Distribution = NORMAL) -> None:
         """New inputs from `seed`, and an output that is NaN wherever it is not written."""
-        self._seed = seed
-        _fill([self._buffers[name].tensor for name in INPUTS], seed)
+        self._seed, self._distribution = seed, distribution
+        fill([self._buffers[name].tensor for name in INPUTS], seed, distribution)
         self._poison()
 
     def run(self) -> torch.Tensor:
@@ -78,9 +82,9 @@ class Execution:
         return self._output
 
     def pristine_inputs(self) -> list[torch.Tensor]:
-        """q, k and v as they were before the run, made anew."""
-        inputs = [torch.empty_like(self._buffers[name].tensor) for name in INPUTS]
-        _fill(inputs, self._seed)
+        """q, k and v as they were before the run, made anew, and contiguous."""
+        inputs = [torch.empty(self._shape, dtype=self._dtype, device=self._device.kind) for _ in INPUTS]
+        fill(inputs, self._seed, self._distribution)
         return inputs
 
     def changed_inputs(self, pristine: list[torch.Tensor]) -> list[str]:
@@ -88,16 +92,15 @@ class Execution:
         pairs = zip(INPUTS, pristine, strict=True)
         return [name for name, before in pairs if not torch.equal(self._buffers[name].tensor, before)]
 
+    def differences(self, pristine: list[torch.Tensor]) -> list[torch.Tensor]:
+        """For q, k and v, whether the run wrote to it: on the device, for to read each is to wait for it."""
+        return [(self._buffers[name].tensor != before).any() for name, before in zip(INPUTS, pristine, strict=True)]
+
     def overrun(self) -> list[str]:
         """Names of the buffers that were written beside."""
         return [name for name, buffer in self._buffers.items() if not buffer.intact()]
 
     def replaced(self) -> list[str]:
-        """Names of the buffers that became another tensor."""
-        return [name for name, buffer in self._buffers.items() if buffer.replaced()]
-
-
-def _fill(tensors: list[torch.Tensor], seed: int) -> None:
-    generator = torch.Generator(tensors[0].device).manual_seed(seed)
-    for tensor in tensors:
-        tensor.normal_(generator=generator)
+        """Names of the buffers that became another tensor, each with what is other: `out (shape, storage)`."""
+        seen = {name: buffer.replaced() for name, buffer in self._buffers.items()}
+        return [f"{name} ({', '.join(changes)})" for name, changes in seen.items() if changes]

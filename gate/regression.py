@@ -17,6 +17,7 @@ from gate.compare import fastest, same_device
 from gate.records import (
     BASELINE,
     CANDIDATE,
+    EMPTY,
     Estimate,
     Evaluation,
     Measurement,
@@ -67,14 +68,18 @@ class _Sides:
 
 
 def changes(new: Measurement, recorded: Measurement, policy: Policy) -> tuple[Change, ...]:
-    """One change for each recorded workload.
+    """One change for each recorded workload, or where SDPA's backends were recorded, for each of them.
 
     Any regression blocks, so the family-wise error of regressions is held by Holm. Raises BadInputError where the two
     were measured on different devices.
     """
     same_device(new, recorded)
     found = {each.workload: each for each in new.evaluations}
-    pairs = [(old.workload, _sides(found.get(old.workload), old, policy)) for old in recorded.evaluations]
+    pairs = [
+        (old.workload, sides)
+        for old in recorded.evaluations
+        for sides in _sides(found.get(old.workload), old, policy)
+    ]
     alarms = _alarms([sides for _, sides in pairs if isinstance(sides, _Sides)], policy)
     return tuple(_changes(pairs, alarms, policy))
 
@@ -92,18 +97,27 @@ def _changes(pairs: list[tuple[Workload, _Sides | str]], alarms: Iterator[bool],
             yield _change(workload, sides, next(alarms), policy)
 
 
-def _sides(new: Evaluation | None, old: Evaluation, policy: Policy) -> _Sides | str:
+def _sides(new: Evaluation | None, old: Evaluation, policy: Policy) -> list[_Sides | str]:
     """What the two have in common, or why there is nothing."""
     if new is None:
-        return "recorded, and not measured now"
+        return ["recorded, and not measured now"]
     if new.correctness is not None and new.correctness.status is not Status.OK:
-        return f"{new.correctness.status} now: {new.correctness.message}"
+        return [f"{new.correctness.status} now: {new.correctness.message}"]
     ours, theirs = _subject(new), _subject(old)
     if ours is None or theirs is None or not (ours.status is Status.OK and theirs.status is Status.OK):
-        return "not timed on both sides"
+        return ["not timed on both sides"]
     if ours.has(CANDIDATE, BASELINE) and theirs.has(CANDIDATE, BASELINE):
-        return _ratios(ours, theirs, policy)
-    return _times(ours, theirs, policy)
+        return [_ratios(ours, theirs, policy)]
+    if ours.has(CANDIDATE) or theirs.has(CANDIDATE):
+        return [_times(ours, theirs, _main_arm(ours), _main_arm(theirs), policy)]
+    return [
+        _times(ours, theirs, arm, arm, policy) if ours.has(arm) else f"{arm} was recorded, and is not there now"
+        for arm in (each.name for each in theirs.arms if each.name != EMPTY)
+    ]
+
+
+def _main_arm(trial: Trial) -> str:
+    return CANDIDATE if trial.has(CANDIDATE) else fastest(trial)
 
 
 def _subject(evaluation: Evaluation) -> Trial | None:
@@ -120,9 +134,7 @@ def _ratios(ours: Trial, theirs: Trial, policy: Policy) -> _Sides | str:
     return _Sides(subject, logs[0], logs[1], policy.ratio_session_sd)
 
 
-def _times(ours: Trial, theirs: Trial, policy: Policy) -> _Sides:
-    recorded_arm = CANDIDATE if theirs.has(CANDIDATE) else fastest(theirs)
-    arm = CANDIDATE if ours.has(CANDIDATE) else recorded_arm if ours.has(recorded_arm) else fastest(ours)
+def _times(ours: Trial, theirs: Trial, arm: str, recorded_arm: str, policy: Policy) -> _Sides:
     logs = [np.log([np.median(rounds) for rounds in t.samples(a)]) for t, a in ((ours, arm), (theirs, recorded_arm))]
     subject = f"time of {ours.implementation(arm)} against {theirs.implementation(recorded_arm)}, across sessions"
     return _Sides(subject, logs[0], logs[1], policy.session_sd)

@@ -1,15 +1,15 @@
-"""A run in the words of its readers: the same facts as Markdown and for a terminal.
+"""A run in the words of its readers: the facts that `terminal` prints and `gate.markdown` posts.
 
 First the verdict and its reason, then what to do, then one table, then the evidence.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from tabulate import tabulate
 
+from gate.profiling.show import profile_lines
 from gate.records import Build, Comparison, Environment, Evaluation, Gate, Outcome, Run, Status
 from gate.words import speedup_in_words
 
@@ -30,18 +30,6 @@ METHOD = (
 )
 
 
-def markdown(run: Run) -> str:
-    """The comment: verdict, next step, table, and the evidence in `<details>`."""
-    sections = [
-        f"### {escape(headline(run))}",
-        escape(run.verdict.next_step),
-        tabulate(list(rows(run)), headers=HEADERS, tablefmt="github", disable_numparse=True),
-        *(f"- ⚠️ {escape(warning)}" for warning in run.verdict.warnings),
-        *(_details(title, lines) for title, lines in _evidence(run) if lines),
-    ]
-    return "\n\n".join(sections) + "\n"
-
-
 def terminal(run: Run) -> str:
     """The same for people at a terminal."""
     sections = [
@@ -49,7 +37,7 @@ def terminal(run: Run) -> str:
         run.verdict.next_step,
         tabulate(list(rows(run)), headers=HEADERS, tablefmt="simple", disable_numparse=True),
         "\n".join(f"warning: {warning}" for warning in run.verdict.warnings),
-        *(f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in _evidence(run) if lines),
+        *(f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in evidence(run) if lines),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -86,7 +74,8 @@ def _outcome(run: Run, workload: str) -> str:
     return f"{MARKS[worst]} {worst.value}"
 
 
-def _evidence(run: Run) -> Iterator[tuple[str, list[str]]]:
+def evidence(run: Run) -> Iterator[tuple[str, list[str]]]:
+    """What the verdict rests on: titles, and the lines below each."""
     measurement = run.measurement
     yield "Gates", [_gate(gate) for gate in run.verdict.gates]
     if measurement.build is not None:
@@ -94,6 +83,7 @@ def _evidence(run: Run) -> Iterator[tuple[str, list[str]]]:
     yield "Checks", [line for evaluation in measurement.evaluations for line in _checks(evaluation)]
     yield "Samples", [line for evaluation in measurement.evaluations for line in _samples(evaluation)]
     yield "Kernels", [line for evaluation in measurement.evaluations for line in _kernels(evaluation)]
+    yield "Nsight Compute", profile_lines(run)
     yield "Environment", _environment(measurement.environment)
     yield "Method", [METHOD]
 
@@ -141,17 +131,3 @@ def _environment(environment: Environment) -> list[str]:
     from dataclasses import asdict
 
     return [f"{name}: {value}" for name, value in asdict(environment).items() if value is not None]
-
-
-def _details(title: str, lines: list[str]) -> str:
-    """A folded code block, in which nothing is Markdown, HTML or a mention."""
-    body = "\n".join(lines)
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", body)), default=0))
-    return f"<details><summary>{title}</summary>\n\n{fence}text\n{body}\n{fence}\n\n</details>"
-
-
-def escape(text: str) -> str:
-    """Text from outside, made harmless in Markdown: no HTML, no mentions, no table or code marks."""
-    for mark, safe in {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "@": "@\u200b"}.items():
-        text = text.replace(mark, safe)
-    return text

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from gate.errors import BadInputError
-from gate.records import Dtype, Policy, Record, Workload
+from gate.github.runners import GithubSettings
+from gate.records import CONTIGUOUS, NORMAL, Case, Distribution, Dtype, Layout, Policy, Record, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,14 @@ class LimitSettings(Record):
     build_s: float = 300.0
     check_s: float = 120.0
     replicate_s: float = 60.0
+    profile_s: float = 120.0
     memory_mb: int = 8192
     """Resident memory over what the process began with, in 2**20 bytes."""
     file_mb: int = 1024
     """The largest file it may write, in 2**20 bytes."""
 
     def __post_init__(self) -> None:
-        if not min(self.build_s, self.check_s, self.replicate_s, self.memory_mb, self.file_mb) > 0:
+        if not min(self.build_s, self.check_s, self.replicate_s, self.profile_s, self.memory_mb, self.file_mb) > 0:
             raise ValueError("every limit is more than 0")
 
 
@@ -63,13 +65,15 @@ class Tolerance(Record):
 
 @dataclass(frozen=True, slots=True)
 class FuzzMatrix(Record):
-    """The workloads of `fuzz`: the product of these."""
+    """Cases of `fuzz`: the product of these."""
 
     batch: tuple[int, ...]
     heads: tuple[int, ...]
     seq_len: tuple[int, ...]
     head_dim: tuple[int, ...] = (64,)
     causal: tuple[bool, ...] = (False,)
+    distribution: tuple[Distribution, ...] = (NORMAL,)
+    layout: tuple[Layout, ...] = (CONTIGUOUS,)
 
     def __post_init__(self) -> None:
         for sizes in (self.batch, self.heads, self.seq_len, self.head_dim):
@@ -77,11 +81,18 @@ class FuzzMatrix(Record):
                 raise ValueError(f"a matrix has sizes of at least 1, each once, not {list(sizes)}")
         if not self.causal:
             raise ValueError("a matrix has causal = [false], [true] or both")
+        if not (self.distribution and self.layout):
+            raise ValueError('a matrix has at least one distribution, as ["normal"], and one layout')
 
     def workloads(self, dtype: Dtype) -> tuple[Workload, ...]:
         """All combinations, the slowest-varying factor first."""
         sizes = itertools.product(self.batch, self.heads, self.seq_len, self.head_dim, self.causal)
         return tuple(Workload(b, h, s, d, dtype, causal) for b, h, s, d, causal in sizes)
+
+    def cases(self, dtype: Dtype) -> tuple[Case, ...]:
+        """Every workload with every distribution in every layout."""
+        inputs = list(itertools.product(self.distribution, self.layout))
+        return tuple(Case(workload, *each) for workload in self.workloads(dtype) for each in inputs)
 
 
 def _tolerances() -> dict[str, Tolerance]:
@@ -122,6 +133,24 @@ def _matrices() -> dict[str, FuzzMatrix]:
             batch=(1, 3), heads=(1, 4), seq_len=(1, 17, 113, 203, 448), head_dim=(32, 64), causal=(False, True)
         ),
         "full": FuzzMatrix(batch=(16, 32, 48), heads=(4, 8, 16), seq_len=(448, 512, 640)),
+        "lengths": FuzzMatrix(
+            batch=(2,), heads=(3,), seq_len=(1, 17, 113, 203, 799, 1023), head_dim=(32, 64, 128), causal=(False, True)
+        ),
+        "inputs": FuzzMatrix(
+            batch=(2,),
+            heads=(3,),
+            seq_len=(17, 113, 512),
+            causal=(False, True),
+            distribution=("uniform", "large_logits", "dominant_key", "constant", "denormal"),
+        ),
+        "layouts": FuzzMatrix(
+            batch=(2,),
+            heads=(3,),
+            seq_len=(203,),
+            head_dim=(32, 64, 128),
+            causal=(False, True),
+            layout=("heads_inside", "padded_rows", "odd_rows"),
+        ),
     }
 
 
@@ -138,6 +167,7 @@ class Settings(Record):
     wider: Mapping[str, tuple[str, ...]] = field(default_factory=_wider)
     """Per device, what `baseline` records besides: `B,H,S,D,dtype`, and `causal`."""
     fuzz: Mapping[str, FuzzMatrix] = field(default_factory=_matrices)
+    github: GithubSettings = field(default_factory=GithubSettings)
 
     def __post_init__(self) -> None:
         for device, texts in self.workloads.items():

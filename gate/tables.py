@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from gate.availability import what_is_missing
 from gate.calibration import Row, pooled
 from gate.compare import coefficient_of_variation, fastest, percentile_ms
 from gate.doctor import Finding
 from gate.errors import BadInputError
-from gate.records import Build, Evaluation, Measurement, Status, Trial
+from gate.heatmap import show
+from gate.records import Build, Evaluation, KernelResources, Measurement, Status, Trial
 from gate.registry import Candidate
 from gate.regression import Change
+from gate.tunables import to_text
+
+if TYPE_CHECKING:
+    from gate.fuzzing import Checked, Failure, Report
+    from gate.sanitizer import SanitizerReport
+
+MOST_ROWS = 20
 
 
 def table(rows: Iterable[Sequence[str]], *headers: str) -> str:
@@ -30,41 +41,91 @@ def times_table(measurement: Measurement) -> str:
     ]
     rows = [row for evaluation in measurement.evaluations for row in _arms(evaluation)]
     if rows:
-        headers = ("workload", "arm", "implementation", "median ms", "P95 ms", "P99 ms", "CV", "replicates")
+        times = ("median ms", "P95 ms", "P99 ms", "CV")
+        headers = ("workload", "arm", "implementation", *times, "peak MB", "replicates")
         lines.append(table(rows, *headers))
     lines += [f"fastest at {each.workload}: {_fastest(each.sdpa)}" for each in measurement.evaluations if each.sdpa]
+    lines += [time_spent(measurement)] if measurement.seconds else []
     return "\n".join(lines)
+
+
+def time_spent(measurement: Measurement) -> str:
+    """Where the time went, stage by stage."""
+    stages = " · ".join(f"{stage} {seconds:.1f} s" for stage, seconds in measurement.seconds.items())
+    return f"took {sum(measurement.seconds.values()):.1f} s: {stages}"
 
 
 def _arms(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
     for trial in filter(None, (evaluation.sdpa, evaluation.trial)):
         if trial.status is not Status.OK:
-            yield str(evaluation.workload), "–", f"{trial.status}: {trial.message}", *("–",) * 5
+            yield str(evaluation.workload), "–", f"{trial.status}: {trial.message}", *("–",) * 6
         for arm in trial.arms if trial.replicates else ():
             spread = f"{coefficient_of_variation(trial, arm.name):.1%}"
             high = (f"{percentile_ms(trial, arm.name, percent):.4g}" for percent in (95, 99))
             times = f"{trial.median_ms[arm.name]:.4g}", *high
-            yield str(evaluation.workload), arm.name, arm.implementation, *times, spread, str(len(trial.replicates))
+            peak = f"{max(each.peak_bytes for each in trial.replicates) / 2**20:.0f}"  # of all arms together
+            counts = spread, peak, str(len(trial.replicates))
+            yield str(evaluation.workload), arm.name, arm.implementation, *times, *counts
 
 
 def _fastest(sdpa: Trial) -> str:
     return sdpa.implementation(fastest(sdpa)) if sdpa.replicates else "unknown"
 
 
-def correctness_table(measurement: Measurement) -> str:
-    """One row a workload that did not pass, and the count of all."""
-    built = measurement.build
-    if built is not None and built.status is not Status.OK:
-        return build_table(built)
-    seen = [(each.workload, each.correctness) for each in measurement.evaluations if each.correctness]
+def correctness_table(report: Report) -> str:
+    """One row a case that failed, the reasons why cases are not supported, the count of all, and one failure."""
+    if report.build.status is not Status.OK:
+        return build_table(report.build)
+    failed = [each for each in report.results if each.failed]
+    rows = [(str(each.case), each.correctness.status.value, each.correctness.message) for each in failed[:MOST_ROWS]]
+    parts = [table(rows, "case", "status", "seen")] if rows else []
+    if len(failed) > MOST_ROWS:
+        parts.append(f"and {len(failed) - MOST_ROWS} more that failed")
+    refused = [each.correctness.message for each in report.results if each.correctness.status is Status.UNSUPPORTED]
+    parts += [f"not supported: {count} × {reason}" for reason, count in Counter(refused).items()]
+    total = len(report.results)
+    passed = total - len(failed) - len(refused)
+    parts.append(f"{passed} passed, {len(failed)} failed, {len(refused)} not supported, of {total}")
+    if report.failure is not None:
+        parts += [where_text(each) for each in _telling(failed, report.failure)]
+        parts.append(failure_text(report.failure))
+    return "\n\n".join(parts)
+
+
+def _telling(failed: Sequence[Checked], failure: Failure) -> list[Checked]:
+    """The largest of those that say where they are wrong, for its map shows most; unless that is the smallest too."""
+    mapped = [each for each in failed if each.correctness.fault and each.case != failure.shrunk.case]
+    return [max(mapped, key=lambda each: each.case.workload.bytes)] if mapped else []
+
+
+def where_text(checked: Checked) -> str:
+    """Where a case is wrong."""
+    fault = checked.correctness.fault
+    return f"{checked.case}: {show(fault, checked.case.workload)}" if fault else ""
+
+
+def failure_text(failure: Failure) -> str:
+    """The smallest case that fails, and where it is wrong."""
+    shrunk = failure.shrunk
+    how = f"smallest failure found, by {failure.probes} probes"
+    if not failure.again:
+        how = "did not fail again in a process of its own, so that chance decides, or what ran before it there"
+    lines = [f"{shrunk.case}, seed {shrunk.seed}: {how}"]
+    lines.append(f"{shrunk.correctness.status}: {shrunk.correctness.message}")
+    return "\n".join(filter(None, (*lines, where_text(shrunk))))
+
+
+def sanitizer_table(report: SanitizerReport) -> str:
+    """One row a tool, and what it found."""
+    if report.build.status is not Status.OK:
+        return build_table(report.build)
     rows = [
-        (str(workload), each.status.value, each.message) for workload, each in seen if each.status is not Status.OK
+        (each.tool, each.status.value, "–" if each.errors is None else str(each.errors), each.message)
+        for each in report.tools
     ]
-    passed, unsupported = (
-        sum(each.status is status for _, each in seen) for status in (Status.OK, Status.UNSUPPORTED)
-    )
-    count = f"{passed} passed, {len(seen) - passed - unsupported} failed, {unsupported} not supported, of {len(seen)}"
-    return f"{table(rows, 'workload', 'status', 'seen')}\n\n{count}" if rows else count
+    found = [f"{each.tool}: {finding}" for each in report.tools for finding in each.findings]
+    cases = f"on {len(report.cases)} cases: {'; '.join(map(str, report.cases))}"
+    return "\n\n".join(filter(None, (table(rows, "tool", "status", "errors", "seen"), "\n".join(found), cases)))
 
 
 def changes_table(changes: Iterable[Change]) -> str:
@@ -108,31 +169,54 @@ def _rate(value: float | None) -> str:
 
 
 def build_table(build: Build) -> str:
-    """How a build went; where it failed, the compiler's own words."""
+    """How a build went; where it failed, the compiler's own words; else what its kernels take."""
     rows = [
         ("candidate", build.impl),
         ("status", build.status.value),
         ("cache", "hit" if build.cached else "miss"),
         ("seconds", f"{build.seconds:.2f}"),
         ("library", build.library or "–"),
+        *((("configuration", to_text(build.config)),) if build.config else ()),
+        *((("architectures", ", ".join(build.architectures)),) if build.architectures else ()),
         *((("message", build.message),) if build.message else ()),
     ]
-    return "\n\n".join(filter(None, (table(rows), build.log.strip())))
+    below = resources_table(build.resources) if build.status is Status.OK else build.log.strip()
+    return "\n\n".join(filter(None, (table(rows), below)))
+
+
+def resources_table(resources: Sequence[KernelResources]) -> str:
+    """One row a kernel and architecture; nothing where none is known."""
+    headers = ("kernel", "arch", "registers", "shared", "spills", "stack", "threads", "occupancy", "limited by")
+    return table(map(_resources, resources), *headers) if resources else ""
+
+
+def _resources(each: KernelResources) -> tuple[str, ...]:
+    """Shared memory is static + dynamic, spills are stores + loads; all in bytes."""
+    dynamic = {None: " + ?", 0: ""}.get(each.dynamic_shared_bytes, f" + {each.dynamic_shared_bytes}")
+    filled, most = each.filled, "" if each.known else "at most "
+    occupied = (f"{most}{filled.fraction:.0%}", filled.limited_by) if filled else ("–", "–")
+    return (
+        each.kernel, each.architecture, "–" if each.registers is None else str(each.registers),
+        f"{each.shared_bytes}{dynamic}", f"{each.spill_store_bytes} + {each.spill_load_bytes}", str(each.stack_bytes),
+        str(each.threads or "–"), *occupied,
+    )  # fmt: skip
 
 
 def candidates_table(candidates: Iterable[Candidate | BadInputError], device: str) -> str:
     """One row a candidate."""
     rows = [_broken(each) if isinstance(each, BadInputError) else _candidate(each, device) for each in candidates]
-    return table(rows, "candidate", "language", "devices", "supports", "here", "what it is")
+    return table(rows, "candidate", "language", "runs on", "supports", "here", "what it is")
 
 
 def _candidate(candidate: Candidate, device: str) -> tuple[str, ...]:
     supports = candidate.supports
     sizes = f"D {', '.join(map(str, supports.head_dims))}" if supports.head_dims else "any D"
     causal = "; causal" if True in supports.causal else ""
-    here = "yes" if device in candidate.devices else f"no: needs {' or '.join(candidate.devices)}"
+    missing = what_is_missing(candidate, device)
+    here = f"no: {missing}" if missing else "yes"
     described = f"{', '.join(supports.dtypes)}; {sizes}{causal}"
-    return candidate.name, candidate.language, ", ".join(candidate.devices), described, here, candidate.summary
+    places = ", ".join(candidate.architectures or candidate.devices)
+    return candidate.name, candidate.language, places, described, here, candidate.summary
 
 
 def _broken(error: BadInputError) -> tuple[str, ...]:

@@ -24,7 +24,9 @@ def command(
     shapes: tuple[str, ...], dtype: str | None, device: str, settings: Settings, check: bool, folder: Path
 ) -> int:
     """Record SDPA's backends on the required workloads and a wider matrix: baselines/<device>/sdpa.json."""
+    from gate.asking import describe_environment
     from gate.device import choose_device
+    from gate.files import load, measurement_of
     from gate.judge import conduct
     from gate.pipeline import measure_sdpa
     from gate.records import EXIT_CODES
@@ -36,10 +38,12 @@ def command(
     if not shapes:
         workloads = (*workloads, *(parse_workload(text) for text in settings.wider[chosen]))
     with options.bench(chosen, settings) as bench:
+        name = describe_environment(bench.server, chosen).device_name
+        path = folder / slug(name) / "sdpa.json"
+        recorded = measurement_of(load(path)) if check else None
         measurement = measure_sdpa(bench, "all", workloads)
-    path = folder / slug(measurement.environment.device_name) / "sdpa.json"
-    if check:
-        return _check(measurement, path, settings)
+    if recorded is not None:
+        return _report(measurement, recorded, path, settings)
     options.deliver(measurement, path, times_table)
     return EXIT_CODES[conduct(measurement)]
 
@@ -49,12 +53,11 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _check(measurement: Measurement, path: Path, settings: Settings) -> int:
-    from gate.files import load, measurement_of
+def _report(measurement: Measurement, recorded: Measurement, path: Path, settings: Settings) -> int:
     from gate.regression import EXIT_CODES, changes, overall
     from gate.tables import changes_table
 
-    seen = changes(measurement, measurement_of(load(path)), settings.gates)
+    seen = changes(measurement, recorded, settings.gates)
     click.echo(f"{overall(seen).value.upper()}: this machine against {path}\n\n{changes_table(seen)}")
     return EXIT_CODES[overall(seen)]
 

@@ -19,11 +19,18 @@ COMMANDS = {
     "measure-candidate": "Build, check and time a candidate against SDPA.",
     "gate": "Judge from raw samples; no GPU and no torch needed.",
     "baseline": "Record what SDPA takes on this machine, or check a record against it.",
+    "comment": "Say the verdict on the pull request, and in the job's summary.",
     "compare": "Compare a measurement with a recorded one: regressed, maintained, improved or undecided.",
+    "plan": "Read off a GitHub event what is to be measured, and where.",
+    "required": "Say whether every job that had to happen did, and passed.",
+    "fit": "Say whether a run shows its machine fit to judge.",
     "calibrate": "Replay the decision rules over recorded trials: false alarms, coverage, power.",
     "fuzz": "Check a candidate over a matrix of workloads.",
     "build": "Build a candidate.",
     "candidates": "List the candidates.",
+    "profile": "Read hardware counters: what bounds a kernel, and why.",
+    "machine-code": "Count a candidate's instructions, or what changed in them; needs no GPU.",
+    "score": "Print the fitness of a measured candidate, term by term.",
     "doctor": "Say what this machine can and cannot do, and how to mend it.",
 }
 
@@ -46,7 +53,9 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KERNEL_GATE"}
+)
 @click.version_option(package_name="kernel-gate")
 def kernel_gate() -> None:
     """Decide whether an attention kernel is correct, and faster than PyTorch's SDPA beyond doubt.
@@ -85,3 +94,7 @@ def _leave(code: int, message: str) -> NoReturn:
     """One line, whatever a file or an option put into the message."""
     click.echo(f"kernel-gate: {' '.join(message.split())}", err=True)
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

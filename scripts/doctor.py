@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from scripts import cli, options
 
+if TYPE_CHECKING:
+    from gate.findings import Finding
+    from gate.settings import Settings
+
 
 @click.command("doctor")
 @options.device
-def command(device: str) -> int:
+@click.option("--quick", is_flag=True, help="Leave out the ten seconds that show how noisy this machine is.")
+@options.settings
+def command(device: str, quick: bool, settings: Settings) -> int:
     """Say what is present, what is missing and how to mend it; 0 where candidates can be judged here, else 69."""
     from gate.device import choose_device
     from gate.doctor import examine
@@ -24,8 +32,19 @@ def command(device: str) -> int:
         raise UnfitEnvironmentError(
             f"missing for --device {chosen}: {', '.join(missing)}; the table says how to mend it"
         )
+    if not quick:
+        click.echo(doctor_table([_noise(chosen, settings)]))
     click.echo(f"this machine can judge candidates on {chosen}")
     return 0
+
+
+def _noise(device: str, settings: Settings) -> Finding:
+    """At the smallest required workload, where a kernel is short and noise is largest."""
+    from gate.noise import expected_noise
+
+    smallest = min(settings.required(device), key=lambda workload: workload.flops)
+    with options.bench(device, settings) as bench:
+        return expected_noise(bench, smallest)
 
 
 if __name__ == "__main__":

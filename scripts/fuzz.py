@@ -1,4 +1,4 @@
-"""Correctness over a matrix of workloads."""
+"""Correctness over a matrix of cases."""
 
 from __future__ import annotations
 
@@ -15,37 +15,45 @@ if TYPE_CHECKING:
 
 
 @click.command("fuzz")
-@options.impl
-@options.kernels
-@options.dtype
-@options.device
-@click.option("--full", is_flag=True, help="The full matrix, which is the default on a GPU.")
+@options.fuzzing
 @options.settings
 @options.out_file
 def command(
-    impl: str, kernels: Path, dtype: Dtype | None, device: str, full: bool, settings: Settings, out: Path | None
-) -> int:
-    """Check a candidate over a matrix of workloads: 0 all passed, 1 something failed, 2 no such candidate."""
-    from gate.device import choose_device
-    from gate.gates import OUTCOMES
-    from gate.pipeline import fuzz
-    from gate.records import EXIT_CODES, Status
-    from gate.registry import find
-    from gate.tables import correctness_table
+    impl: str | None, kernels: Path, config: str | None, dtype: Dtype | None, device: str, full: bool, extended: bool,
+    repro: Path | None, sanitize: bool, settings: Settings, out: Path | None,
+) -> int:  # fmt: skip
+    """Check a candidate over a matrix of cases; one failure is shrunk, shown, and kept for --repro.
 
-    candidate = find(impl, kernels)
+    Exit codes: 0 all passed; 1 something failed; 2 no such candidate; 3 it failed to build, crashed or hung.
+    """
+    from gate import fuzzing, sanitizer
+    from gate.device import choose_device
+    from gate.registry import find
+    from gate.tables import correctness_table, sanitizer_table
+
+    again = fuzzing.load_failure(repro) if repro else None
+    if again is not None:
+        impl, config, device = again.impl, again.config, again.device
+    if impl is None:
+        raise click.UsageError("Missing option '--impl'.")
+    candidate = find(impl, kernels, config)
     chosen = choose_device(device, candidate.devices)
-    matrix = settings.fuzz["full" if full or chosen == "cuda" else "small"]
-    workloads = matrix.workloads(dtype or options.DEFAULT_DTYPES[chosen])
+    dtypes = options.dtypes(dtype, chosen)
+    cases = fuzzing.choose_cases(settings.fuzz, chosen, dtypes, full=full, extended=extended)
     options.check_writable(out)
+    program = sanitizer.find_sanitizer(chosen) if sanitize else ""
     with options.bench(chosen, settings) as bench:
-        measurement = fuzz(bench, candidate, workloads)
-    options.deliver(measurement, out, correctness_table)
-    if measurement.build is not None and measurement.build.status is not Status.OK:
-        return EXIT_CODES[OUTCOMES[measurement.build.status]]
-    statuses = [each.correctness.status for each in measurement.evaluations if each.correctness]
-    checked = [status for status in statuses if status is not Status.UNSUPPORTED]
-    return 0 if checked and set(checked) == {Status.OK} else 1
+        if sanitize:
+            found = sanitizer.sanitize(bench, candidate, dtypes[0], program)
+        else:
+            report = fuzzing.repeat(bench, candidate, again) if again else fuzzing.fuzz(bench, candidate, cases)
+    if sanitize:
+        options.deliver(found, out, sanitizer_table)
+        return found.exit_code
+    options.deliver(report, out, correctness_table)
+    if report.failure is not None and again is None:
+        click.echo(f"written: {fuzzing.keep(report.failure, out)}; `fuzz --repro FILE` plays this failure again")
+    return report.exit_code
 
 
 if __name__ == "__main__":

@@ -19,18 +19,25 @@ if TYPE_CHECKING:
 @click.option(
     "--sdpa", type=click.Path(path_type=Path), help="From measure-sdpa; needed where --cand has no baseline."
 )
+@click.option("--impl", help="Refuse evidence on any other candidate.")
+@click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Refuse evidence from any other device.")
 @click.option("--required", is_flag=True, help="Every workload that the policy requires must be in the evidence.")
 @options.judging
 @options.settings
 @click.option("--out", type=click.Path(path_type=Path), help="Write the judged run to this file.")
-def command(cand: Path, sdpa: Path | None, required: bool, settings: Settings, out: Path | None) -> int:
+@click.option("--github", is_flag=True, help="Also write annotations, the job's summary and its outputs.")
+def command(
+    cand: Path, sdpa: Path | None, impl: str | None, device: str | None, required: bool, settings: Settings,
+    out: Path | None, github: bool,
+) -> int:  # fmt: skip
     """Judge a measurement. The policy is gate.toml's and these options', never the evidence's own."""
     from gate.compare import join
+    from gate.expected import refuse_other
     from gate.files import load, measurement_of, write_record
     from gate.judge import judge
     from gate.render import terminal
 
-    measurement = measurement_of(load(cand))
+    measurement = refuse_other(measurement_of(load(cand)), cand, impl, device)
     if sdpa is not None:
         measurement = join(measurement, measurement_of(load(sdpa)))
     if required:
@@ -40,6 +47,10 @@ def command(cand: Path, sdpa: Path | None, required: bool, settings: Settings, o
     if out is not None:
         write_record(out, run)
     click.echo(terminal(run))
+    if github:
+        from gate.github.summary import tell_job
+
+        tell_job(run, out)
     return run.verdict.exit_code
 
 

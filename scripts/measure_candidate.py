@@ -16,29 +16,33 @@ if TYPE_CHECKING:
 @click.command("measure-candidate")
 @options.impl
 @options.kernels
+@options.config
 @options.measuring
 @options.baseline
+@click.option("--ncu", is_flag=True, help="Also read hardware counters, with Nsight Compute.")
 @options.settings
 @options.out_file
 def command(
-    impl: str, kernels: Path, shapes: tuple[str, ...], dtype: str | None, device: str,
-    settings: Settings, out: Path | None,
+    impl: str, kernels: Path, config: str | None, shapes: tuple[str, ...], dtype: str | None, device: str,
+    ncu: bool, settings: Settings, out: Path | None,
 ) -> int:  # fmt: skip
     """Build and check a candidate, and time it between the baseline, the baseline again and an empty launch."""
     from gate.device import choose_device
     from gate.judge import conduct
     from gate.pipeline import measure_candidate
+    from gate.profiling.show import profile_text
     from gate.records import EXIT_CODES
     from gate.registry import find
     from gate.tables import times_table
 
-    candidate = find(impl, kernels)
+    candidate = find(impl, kernels, config)
     chosen = choose_device(device, candidate.devices)
     workloads = options.workloads(shapes, dtype, chosen, settings)
     options.check_writable(out)
     with options.bench(chosen, settings) as bench:
-        measurement = measure_candidate(bench, candidate, workloads)
+        measurement = measure_candidate(bench, candidate, workloads, counters=None if ncu else 0)
     options.deliver(measurement, out, times_table)
+    click.echo(profile_text(measurement) if ncu else "", nl=ncu)
     return EXIT_CODES[conduct(measurement)]
 
 

@@ -14,10 +14,12 @@ import click
 
 if TYPE_CHECKING:
     from gate.pipeline import Bench
-    from gate.records import Dtype, GpuState, Measurement, Workload
+    from gate.records import Build, Dtype, GpuState, Record, Workload
+    from gate.registry import Candidate
     from gate.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R", bound="Record")
 OVERRIDES = "kernel-gate.overrides"
 DEFAULT_DTYPES: dict[str, Dtype] = {"cpu": "float32", "cuda": "float16"}
 
@@ -25,6 +27,7 @@ impl = click.option("--impl", envvar="IMPL", required=True, help="The candidate,
 kernels = click.option(
     "--kernels", type=click.Path(path_type=Path), default=Path("kernels"), help="The folder of candidates."
 )
+config = click.option("--config", metavar="NAME=VALUE,...", help="Tunables: BLOCK_M=64. Default: kernel.toml's.")
 device = click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", help="Where to run.")
 shape = click.option(
     "--shape", "shapes", multiple=True, metavar="B,H,S,D", help="A workload; repeat for more. Default: gate.toml's."
@@ -86,6 +89,17 @@ def settings(command: F) -> Callable[..., Any]:
     return add(with_settings)
 
 
+fuzzing = stack(
+    click.option("--impl", envvar="IMPL", help="The candidate, a name in the registry (or IMPL)."),
+    kernels,
+    config,
+    dtype,
+    device,
+    click.option("--full", is_flag=True, help="The full matrix, which is the default on a GPU."),
+    click.option("--extended", is_flag=True, help="Adds lengths, sizes, masks, bfloat16, layouts, distributions."),
+    click.option("--repro", type=click.Path(path_type=Path), help="Instead: a fuzz-failure.json once more."),
+    click.option("--sanitize", is_flag=True, help="Instead: a few small cases under NVIDIA's compute-sanitizer."),
+)
 measuring = stack(shape, dtype, device, iters, replicates, lock_clocks)
 judging = stack(alpha, speedup, strict)
 
@@ -100,6 +114,11 @@ def workloads(shapes: tuple[str, ...], dtype: str | None, device: str, settings:
     return tuple(dict.fromkeys(named))  # each once, in the order given
 
 
+def dtypes(asked: Dtype | None, device: str) -> tuple[Dtype, ...]:
+    """Of --dtype; else the device's own, and bfloat16 beside it."""
+    return (asked,) if asked else (DEFAULT_DTYPES[device], "bfloat16")
+
+
 @contextmanager
 def bench(device: str, settings: Settings) -> Iterator[Bench]:
     """A running server on the device, which is ours alone, telling its progress on standard error."""
@@ -108,9 +127,10 @@ def bench(device: str, settings: Settings) -> Iterator[Bench]:
 
     with ExitStack() as stack:
         look = stack.enter_context(own_gpu(settings.measure.lock_clocks)) if device == "cuda" else lambda: None
-        server = stack.enter_context(WorkerServer(settings.limits))
+        server, witness = (stack.enter_context(WorkerServer(settings.limits)) for _ in range(2))
+        server.start()
         stack.callback(clear_progress)
-        yield Bench(server, device, settings, show_progress, look)
+        yield Bench(server, witness, device, settings, show_progress, look)
 
 
 @contextmanager
@@ -160,11 +180,29 @@ def check_writable(path: Path | None) -> None:
         probe.unlink()
 
 
-def deliver(measurement: Measurement, out: Path | None, table: Callable[[Measurement], str]) -> None:
-    """Prints the measurement as a table, and writes it where a file was asked for."""
+def built(candidate: Candidate, asked: tuple[str, ...], settings: Settings) -> Build:
+    """The candidate's build, from the cache or newly made. Raises FailedBuildError."""
+    from gate.build import build, cached_build
+    from gate.errors import FailedBuildError, UnfitEnvironmentError
+    from gate.records import Status
+    from gate.workers import WorkerServer
+
+    made = cached_build(candidate, asked)
+    if made is None:
+        with WorkerServer(settings.limits) as server:
+            made = build(candidate, server, settings.limits.build_s, asked)
+    if made.status in (Status.BUILD_FAILED, Status.TIMED_OUT):
+        raise FailedBuildError(f"{candidate.folder}: {made.message}; `kernel-gate build` shows the compiler's words")
+    if made.status is not Status.OK:
+        raise UnfitEnvironmentError(made.message)
+    return made
+
+
+def deliver(record: R, out: Path | None, table: Callable[[R], str]) -> None:
+    """Prints the record as a table, and writes it where a file was asked for."""
     from gate.files import write_record
 
-    click.echo(table(measurement))
+    click.echo(table(record))
     if out is not None:
-        write_record(out, measurement)
+        write_record(out, record)
         click.echo(f"written: {out}")

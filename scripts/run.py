@@ -17,31 +17,41 @@ if TYPE_CHECKING:
 @click.command("run")
 @options.impl
 @options.kernels
+@options.config
 @options.measuring
 @options.baseline
 @options.judging
 @options.settings
+@click.option(
+    "--ncu/--no-ncu",
+    default=None,
+    help="Read hardware counters on every workload, or none. Default: where the candidate does worst.",
+)
 @click.option("--advisory", is_flag=True, help="Exit 0 whatever the verdict; the verdict itself stays what it is.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("artifacts"), help="The folder to write to.")
 def command(
-    impl: str, kernels: Path, shapes: tuple[str, ...], dtype: str | None, device: str,
-    settings: Settings, advisory: bool, out: Path,
+    impl: str, kernels: Path, config: str | None, shapes: tuple[str, ...], dtype: str | None, device: str,
+    settings: Settings, ncu: bool | None, advisory: bool, out: Path,
 ) -> int:  # fmt: skip
     """Build, check, time and judge a candidate; writes run.json, comment.md and env.json."""
     from gate.device import choose_device
     from gate.judge import judge
     from gate.pipeline import measure_candidate
+    from gate.profiling.stage import wanted_counters
     from gate.registry import find
     from gate.render import terminal
+    from gate.tables import time_spent
 
-    candidate = find(impl, kernels)
+    candidate = find(impl, kernels, config)
     chosen = choose_device(device, candidate.devices)
     workloads = options.workloads(shapes, dtype, chosen, settings)
     options.check_writable(out / "run.json")
     with options.bench(chosen, settings) as bench:
-        run = judge(measure_candidate(bench, candidate, workloads), settings.gates)
+        counters = wanted_counters(ncu, chosen, settings.gates)
+        run = judge(measure_candidate(bench, candidate, workloads, counters=counters), settings.gates)
     _write(out, run)
     click.echo(terminal(run))
+    click.echo(time_spent(run.measurement))
     click.echo(f"written: {out}/run.json, {out}/comment.md, {out}/env.json")
     if advisory and run.verdict.exit_code:
         click.echo(f"advisory: exit code {run.verdict.exit_code} of the verdict is reported as 0")
@@ -50,7 +60,7 @@ def command(
 
 def _write(out: Path, run: Run) -> None:
     from gate.files import write_record, write_text
-    from gate.render import markdown
+    from gate.markdown import markdown
 
     write_record(out / "run.json", run)
     write_text(out / "comment.md", markdown(run))

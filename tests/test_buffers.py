@@ -92,3 +92,56 @@ def test_a_tensor_that_was_only_written_to_is_not_replaced(buffer):
 def test_a_tensor_that_became_another_is_seen(replace, buffer):
     replace(buffer.tensor)
     assert buffer.replaced()
+
+
+LAYOUTS = ("contiguous", "heads_inside", "padded_rows", "odd_rows")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_every_layout_has_rows_of_neighbouring_elements_and_none_overlap(layout, dtype, device):
+    tensor = GuardedTensor(device, SHAPE, dtype, layout=layout).tensor
+    assert (tensor.shape, tensor.stride(3)) == (SHAPE, 1)
+    tensor.copy_(torch.arange(tensor.numel()).view(SHAPE))
+    assert torch.equal(tensor.flatten().float(), torch.arange(tensor.numel()).float())
+    assert tensor.is_contiguous() is (layout == "contiguous")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_writing_all_rows_of_any_layout_is_no_overrun(layout, device):
+    buffer = GuardedTensor(device, SHAPE, torch.float32, layout=layout)
+    buffer.tensor.fill_(1.0)
+    assert buffer.intact()
+
+
+@pytest.mark.parametrize("layout", ["padded_rows", "odd_rows"])
+def test_a_byte_between_two_rows_is_seen(layout, device):
+    buffer = GuardedTensor(device, SHAPE, torch.float16, layout=layout)
+    beside(buffer, 2 * SHAPE[3]).add_(1)
+    assert not buffer.intact()
+
+
+def test_padded_rows_stay_aligned_and_odd_ones_do_not(device):
+    wide = (2, 3, 5, 32)
+    padded, odd = (
+        GuardedTensor(device, wide, torch.float16, layout=each).tensor for each in ("padded_rows", "odd_rows")
+    )
+    assert (padded.stride(2) * 2 % 16, odd.stride(2)) == (0, 33)
+
+
+@pytest.mark.parametrize(
+    ("replace", "named"),
+    [
+        (lambda tensor: tensor.set_(torch.zeros(SHAPE)), ["storage"]),
+        (lambda tensor: tensor.resize_(1), ["shape", "strides"]),
+        (lambda tensor: tensor.transpose_(0, 1), ["shape", "strides"]),
+    ],
+)
+def test_what_became_another_is_named(replace, named, buffer):
+    replace(buffer.tensor)
+    assert buffer.replaced() == named
+
+
+def test_a_subclass_is_another_tensor(buffer):
+    buffer.tensor = torch.nn.Parameter(buffer.tensor)
+    assert buffer.replaced() == ["type"]

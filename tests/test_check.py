@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from gate import reference
-from gate.check import check, largest_error, ulp
+from gate.accuracy import largest_error, ulp
+from gate.check import check
 from gate.device import open_device
 from gate.implementations import Bound, Implementation, SdpaBackend
-from gate.records import Status
+from gate.records import Case, Status, Workload
 from gate.settings import Settings, Tolerance
 from tests import examples
 
@@ -36,8 +37,9 @@ class Answering(Implementation):
         return Bound(launch)
 
 
-def checked(spoil=lambda out, operands, call: None, tolerance=TOLERANCE, **changes):
-    return check(open_device("cpu"), Answering(spoil), examples.workload(**changes), tolerance, seed=1)
+def checked(spoil=lambda out, operands, call: None, tolerance=TOLERANCE, distribution="normal", **changes):
+    case = Case(examples.workload(**changes), distribution)
+    return check(open_device("cpu"), Answering(spoil), case, tolerance, seed=1)
 
 
 def failed(correctness) -> list[str]:
@@ -56,7 +58,7 @@ def test_the_oracles_own_answer_passes(seq_len, causal):
 def test_sdpa_passes_its_own_check(backend, dtype):
     workload = examples.workload(dtype=dtype, seq_len=200)
     tolerance = Settings().tolerance[dtype]
-    assert check(open_device("cpu"), SdpaBackend(backend), workload, tolerance, seed=1).status is Status.OK
+    assert check(open_device("cpu"), SdpaBackend(backend), Case(workload), tolerance, seed=1).status is Status.OK
 
 
 def drop_the_last_tile(out, operands, call):
@@ -123,7 +125,7 @@ def test_the_second_rule_catches_what_the_tolerance_lets_through():
 
 def test_the_tolerance_catches_what_the_second_rule_lets_through():
     correctness = checked(lambda out, *_: out.add_(1e-7), tolerance=Tolerance(atol=1e-9, rtol=0.0))
-    assert set(failed(correctness)) == {"elementwise tolerance", "elementwise tolerance on other inputs"}
+    assert {name.partition(" on ")[0] for name in failed(correctness)} == {"elementwise tolerance"}
 
 
 def test_a_stale_answer_fails_on_other_inputs_alone():
@@ -133,8 +135,9 @@ def test_a_stale_answer_fails_on_other_inputs_alone():
         kept.append(out.clone())
         out.copy_(kept[0])
 
-    assert all(name.endswith("on other inputs") for name in failed(checked(spoil)))
-    assert checked(spoil).status is Status.INCORRECT
+    correctness = checked(spoil)
+    assert {"responds to its inputs", "elementwise tolerance on other inputs"} <= set(failed(correctness))
+    assert not {"finite", "elementwise tolerance", "accuracy of SDPA", "repeatable"} & set(failed(correctness))
 
 
 def test_another_answer_on_the_same_inputs_is_not_repeatable():
@@ -180,8 +183,103 @@ def test_an_error_that_is_nan_counts_as_infinite():
         (2.0, torch.float32, 2.0**-22),
         (0.75, torch.float16, 2.0**-11),
         (1.0, torch.bfloat16, 2.0**-7),
-        (0.0, torch.float32, 0.0),
+        (0.0, torch.float32, 2.0**-149),
+        (2.0**-20, torch.float16, 2.0**-24),
+        (2.0**-140, torch.bfloat16, 2.0**-133),
     ],
 )
 def test_an_ulp_is_that_of_the_largest_magnitude(largest, dtype, expected):
     assert ulp(torch.tensor([0.0, -largest]), dtype) == expected
+
+
+def no_maximum_subtracted(out, operands, call):
+    scores = (operands.q @ operands.k.transpose(-1, -2)) * operands.scale
+    weights = torch.exp(scores)
+    out.copy_((weights / weights.sum(-1, keepdim=True)) @ operands.v)
+
+
+def test_what_normal_inputs_do_not_show_large_logits_do():
+    correctness = checked(no_maximum_subtracted)
+    assert {name.partition(" on ")[2] for name in failed(correctness)} == {"large logits"}
+    assert correctness.max_abs_err < 1e-5
+
+
+def test_an_answer_that_ignores_its_inputs_is_named():
+    answers = {}
+
+    def spoil(out, operands, call):
+        out.copy_(answers.setdefault("first", out.clone()))
+
+    assert "responds to its inputs" in failed(checked(spoil))
+
+
+def test_the_same_answer_is_right_where_the_right_ones_are_the_same():
+    """Denormal float32 may be taken for zero: then every answer is zero."""
+    correctness = checked(lambda out, *_: out.fill_(0.0), distribution="denormal")
+    assert (correctness.status, failed(correctness)) == (Status.OK, [])
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "large_logits", "dominant_key", "constant", "denormal"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_oracles_own_answer_passes_on_every_distribution(distribution, causal):
+    correctness = checked(distribution=distribution, causal=causal, seq_len=40)
+    assert (correctness.status, failed(correctness)) == (Status.OK, [])
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "large_logits", "dominant_key"])
+def test_a_wrong_answer_fails_on_every_distribution_that_tells_keys_apart(distribution):
+    correctness = checked(drop_the_last_tile, distribution=distribution)
+    assert correctness.status is Status.INCORRECT
+
+
+def other_order(out, operands, call):
+    """Right in float32, and in another order of summation than SDPA's: keys last to first, one head after another."""
+    q, k, v = operands.q, operands.k.flip(2), operands.v.flip(2)
+    scores = torch.stack([(q * k[:, :, j : j + 1]).flip(-1).sum(-1) for j in range(k.shape[2])], -1) * operands.scale
+    out.copy_(torch.softmax(scores, -1) @ v)
+
+
+@pytest.mark.parametrize("seq_len", [2, 3, 5, 17])
+def test_a_right_kernel_is_not_accused_where_sdpa_errs_less_by_luck(seq_len):
+    for seed in range(40):
+        workload = Workload(1, 1, seq_len, 64, "float32")
+        case = Case(workload, "large_logits")
+        correctness = check(open_device("cpu"), Answering(other_order), case, TOLERANCE, seed)
+        assert correctness.message == ""
+
+
+def test_a_fault_says_where():
+    correctness = checked(lambda out, *_: out[0, 1, 5:9, 3].add_(1.0))
+    assert (correctness.fault.head, correctness.fault.rows, correctness.fault.columns) == (1, (5, 8), (3, 3))
+    assert checked().fault is None
+
+
+def test_a_fault_on_other_inputs_says_so():
+    def later(out, operands, call):
+        if call > 2:
+            out.add_(1.0)
+
+    assert checked(later).fault.inputs == "on other inputs"
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "heads_inside", "padded_rows", "odd_rows"])
+def test_the_oracles_own_answer_passes_in_every_layout(layout):
+    correctness = check(
+        open_device("cpu"), Answering(), Case(examples.workload(seq_len=17), layout=layout), TOLERANCE, seed=1
+    )
+    assert (correctness.status, failed(correctness)) == (Status.OK, [])
+
+
+def as_if_contiguous(out, operands, call):
+    """What a kernel does that knows of no strides: its rows follow one another in memory."""
+    rows = torch.as_strided(out, (out.numel(),), (1,), out.storage_offset())
+    rows.copy_(out.clone().reshape(-1))
+
+
+@pytest.mark.parametrize(
+    ("layout", "name"), [("heads_inside", "elementwise tolerance"), ("padded_rows", "within bounds")]
+)
+def test_a_kernel_that_ignores_strides_is_rejected(layout, name):
+    case = Case(examples.workload(seq_len=17), layout=layout)
+    correctness = check(open_device("cpu"), Answering(as_if_contiguous), case, TOLERANCE, seed=1)
+    assert name in failed(correctness)

@@ -1,6 +1,7 @@
 """The command line: exit codes as documented, one line for whatever is expected to go wrong, nothing half-written."""
 
 import contextlib
+import itertools
 import json
 import re
 import subprocess
@@ -12,9 +13,12 @@ import pytest
 
 import gate.device
 from gate.files import from_json, load, write_record
+from gate.findings import Finding
 from gate.records import Build, Status, Trial
 from scripts import cli
 from tests import examples
+from tests.cuda_candidate import CODE as CUDA_CODE
+from tests.cuda_candidate import needs_nvcc, write_candidate
 
 ROOT = Path(__file__).parents[1]
 ENTRY = Path(sys.executable).with_name("kernel-gate")
@@ -31,9 +35,10 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def one_server(server, monkeypatch):
-    """Commands of this test use the running server; tests/workflows has them start their own."""
-    monkeypatch.setattr("gate.workers.WorkerServer", lambda limits: contextlib.nullcontext(server))
+def one_server(server, witness_server, monkeypatch):
+    """Commands of this test use the running servers; tests/workflows has them start their own."""
+    running = itertools.cycle((server, witness_server))  # in the order of scripts/options.py
+    monkeypatch.setattr("gate.workers.WorkerServer", lambda limits: contextlib.nullcontext(next(running)))
 
 
 @pytest.fixture
@@ -272,6 +277,24 @@ WRONG_USE = {
     "an unknown setting": ["gate", "--cand", "x.json", "--set", "gates.alfa=1"],
     "a missing policy": ["gate", "--cand", "x.json", "--policy", "missing.toml"],
     "a missing kernels directory": ["candidates", "--kernels", "missing"],
+    "an unknown tunable": [
+        "build",
+        "--impl",
+        "honest",
+        "--kernels",
+        str(examples.ADVERSARIAL),
+        "--config",
+        "BLOCK_M=64",
+    ],
+    "a configuration without a value": [
+        "run",
+        "--impl",
+        "honest",
+        "--kernels",
+        str(examples.ADVERSARIAL),
+        "--config",
+        "BLOCK_M",
+    ],
     "an unknown backend": ["measure-sdpa", "--device", "cpu", "--backend", "cudnn"],
 }
 
@@ -334,6 +357,50 @@ def test_a_build_that_fails_ends_with_3_and_the_compilers_words(kernel_gate, one
     assert "Traceback" not in answer.err
 
 
+@needs_nvcc
+def test_a_cuda_build_says_what_its_kernels_take_and_holds_them_to_the_limits(kernel_gate, tmp_path, one_server):
+    write_candidate(tmp_path)
+    asked = ("build", "--impl", "tiny", "--kernels", tmp_path, "--arch", "8.9", "--config", "NUM_WARPS=8")
+    answer = kernel_gate(*asked, "--out", tmp_path / "build.json")
+    assert answer.code == 0
+    assert re.search(r"^attend<64> +8\.9 +\d+ +256 +0 \+ 0 +0 +256 +100% +warps$", answer.out, re.MULTILINE)
+    assert "NUM_WARPS=8" in answer.out
+    assert from_json(Build, (tmp_path / "build.json").read_text(), "build.json").architectures == ("8.9",)
+    limited = kernel_gate(*asked, "--set", "gates.resources.max_registers=1")
+    assert limited.code == 1
+    assert "too much: attend<64> takes" in limited.out
+
+
+@needs_nvcc
+def test_a_cuda_build_that_fails_ends_with_3_and_file_and_line(kernel_gate, tmp_path, one_server):
+    write_candidate(tmp_path, CUDA_CODE.replace("row[0];", "column[0];"))
+    answer = kernel_gate("build", "--impl", "tiny", "--kernels", tmp_path)
+    assert answer.code == 3
+    assert "kernel.cu(7): error" in answer.out
+
+
+def test_a_cuda_build_without_nvcc_ends_with_69_and_says_what_to_install(kernel_gate, tmp_path, monkeypatch):
+    monkeypatch.setattr("gate.build.find_nvcc", lambda: None)
+    write_candidate(tmp_path)
+    answer = kernel_gate("build", "--impl", "tiny", "--kernels", tmp_path)
+    assert answer.code == 69
+    assert "install the CUDA toolkit" in answer.out
+
+
+def test_a_configuration_reaches_a_candidate_in_python(kernel_gate, python_candidate, one_server):
+    code = """
+import torch
+def attention(q, k, v, scale, causal, out):
+    out.copy_(torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale * SHARE / 4))
+"""
+    folder = python_candidate(
+        code, tunables="{ SHARE = [3, 4] }", supports='{ dtypes = ["float32"], causal = [false, true] }'
+    )
+    asked = ("fuzz", "--impl", "made_up", "--kernels", folder.parent, *SMALL_MATRIX)
+    assert kernel_gate(*asked).code == 1
+    assert kernel_gate(*asked, "--config", "SHARE=4").code == 0
+
+
 SMALL_MATRIX = [
     option
     for setting in ("batch=[1]", "heads=[2]", "seq_len=[1, 17]", "head_dim=[32]")
@@ -346,7 +413,7 @@ SMALL_MATRIX = [
     [
         ("honest", 0, "4 passed, 0 failed, 0 not supported, of 4"),
         ("stale_output", 1, "0 passed, 4 failed"),
-        ("segfault", 1, "SIGSEGV"),
+        ("segfault", 3, "SIGSEGV"),
         ("nobody", 2, ""),
         ("does_not_compile", 3, "error:"),
     ],
@@ -403,14 +470,26 @@ def test_candidates_shows_a_broken_one_beside_the_others(kernel_gate, python_can
 
 
 def test_doctor_finds_this_machine_fit_for_the_cpu(kernel_gate):
-    answer = kernel_gate("doctor", "--device", "cpu")
+    answer = kernel_gate("doctor", "--device", "cpu", "--quick")
     assert answer.code == 0
     assert "can judge candidates on cpu" in answer.out
 
 
+def test_doctor_says_what_this_machine_can_tell_apart(kernel_gate, monkeypatch):
+    def noise(bench, workload):
+        return Finding("noise", True, str(workload), "")
+
+    monkeypatch.setattr("gate.noise.expected_noise", noise)
+    required = 'workloads.cpu=["2,1,64,32,float32", "1,1,32,32,float32"]'
+    answer = kernel_gate("doctor", "--device", "cpu", "--set", required)
+    assert answer.code == 0
+    assert "noise" in answer.out
+    assert "1,1,32,32 float32" in answer.out
+
+
 def test_doctor_names_what_is_missing_and_ends_with_69(kernel_gate, monkeypatch):
     monkeypatch.setenv("CXX", "/nonexistent")
-    answer = kernel_gate("doctor", "--device", "cpu")
+    answer = kernel_gate("doctor", "--device", "cpu", "--quick")
     assert answer.code == 69
     assert "C++ compiler" in answer.complaint
     assert "apt-get install g++" in answer.out

@@ -115,7 +115,7 @@ def test_a_buffer_that_was_replaced_is_named(execute):
     execution = execute(lambda operands: operands.out.set_(torch.zeros(operands.out.shape)))
     execution.refresh(1)
     execution.run()
-    assert execution.replaced() == ["out"]
+    assert execution.replaced() == ["out (storage)"]
 
 
 def test_a_buffer_that_was_written_beside_is_named(execute):

@@ -160,6 +160,21 @@ def test_whatever_a_python_candidate_raises_is_an_error_with_a_status(statement,
     assert caught.value.status is status
 
 
+def test_a_python_candidates_tunables_are_there_before_it_is_executed(source, operands):
+    code = "BLOCK_M: int\nDOUBLE = 2 * BLOCK_M\ndef attention(q, k, v, scale, causal, out): out.fill_(DOUBLE)"
+    candidate = open_implementation("mine", f"{source(code)}#BLOCK_M=64,BLOCK_N=32")
+    assert answer(candidate, operands).unique().tolist() == [128]
+
+
+@pytest.mark.parametrize("folder", ["a#b", "a.py#A=1", "plain"])
+def test_a_python_candidate_may_lie_anywhere(folder, tmp_path, operands):
+    path = tmp_path / folder / "kernel.py"
+    path.parent.mkdir()
+    path.write_text("def attention(q, k, v, scale, causal, out): out.fill_(len(globals().get('A', '')))")
+    assert answer(open_implementation("mine", f"{path}#"), operands).unique().tolist() == [0]
+    assert isinstance(open_implementation("mine", str(path)), PythonCandidate)
+
+
 def test_an_arm_is_opened_by_what_plays_it(source, library):
     path = source("def attention(q, k, v, scale, causal, out): pass")
     assert isinstance(open_implementation("sdpa:flash", str(path)), SdpaBackend)

@@ -73,3 +73,39 @@ def test_inputs_are_left_as_they_were():
     before = [each.clone() for each in (q, k, v)]
     reference.attention(q, k, v, 0.5, True)
     assert all(torch.equal(*pair) for pair in zip((q, k, v), before, strict=True))
+
+
+def drawn(seq_len, gain=1.0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(3)
+    q, k, v = (torch.randn(1, 2, seq_len, 16, generator=generator).to(dtype) for _ in range(3))
+    return q * gain, k, v
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_rounding_is_what_errors_in_the_scores_make_of_the_answer(causal):
+    """The formula, term by term, in place of three products."""
+    q, k, v = (each[0, 0].double() for each in drawn(5))
+    solved = reference.solve(*drawn(5), 0.3, causal)
+    for i in range(5):
+        seen = range(i + 1 if causal else 5)
+        weights = torch.softmax(torch.stack([0.3 * q[i] @ k[j] for j in seen]), 0)
+        sizes = sum(weights[j] * (k[j] @ k[j]) for j in seen).sqrt() * q[i].norm() * 0.3
+        out = sum(weights[j] * v[j] for j in seen)
+        spread = sum(weights[j] * (v[j] - out) ** 2 for j in seen).sqrt()
+        size = sum(weights[j] * v[j] ** 2 for j in seen).sqrt()
+        wanted = 2.0**-24 * (sizes * spread + 2 * size)
+        assert torch.allclose(solved.rounding[0, 0, i], wanted, rtol=1e-5, atol=0.0)
+
+
+def test_a_single_key_leaves_rounding_of_its_value_alone():
+    _, _, v = drawn(1)
+    assert torch.allclose(reference.solve(*drawn(1), 0.25, False).rounding, v.double().abs() * 2.0**-23, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gain", [1.0, 30.0])
+@pytest.mark.parametrize("seq_len", [2, 17, 200])
+def test_float32_errs_by_about_as_much_as_rounding_may_cost(seq_len, gain):
+    q, k, v = drawn(seq_len, gain)
+    solved = reference.solve(q, k, v, 0.25, False)
+    seen = torch.softmax(q @ k.transpose(-1, -2) * 0.25, -1) @ v
+    assert 0.01 < float((seen.double() - solved.out).abs().max() / solved.rounding.max()) < 3.0

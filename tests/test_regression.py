@@ -74,18 +74,31 @@ def test_other_devices_are_not_compared():
         changes(elsewhere, RECORDED, Policy())
 
 
-def test_times_of_sdpa_itself_are_compared_across_sessions_with_more_doubt():
-    def sdpa(flash_ms, seed):
-        trial = examples.sdpa_trial({"flash": flash_ms, "math": 2.0}, 10, seed=seed)
-        return examples.sdpa_measurement(evaluations=(Evaluation(examples.workload(), sdpa=trial),))
+def sdpa(seed, **medians_ms):
+    trial = examples.sdpa_trial(medians_ms, 10, seed=seed)
+    return examples.sdpa_measurement(evaluations=(Evaluation(examples.workload(), sdpa=trial),))
 
-    (same,) = changes(sdpa(1.0, 3), sdpa(1.0, 4), Policy())
-    assert same.answer is Answer.MAINTAINED
-    assert "across sessions" in same.subject
-    (slower,) = changes(sdpa(1.2, 3), sdpa(1.0, 4), Policy())
-    assert slower.answer is Answer.REGRESSED
-    (slightly,) = changes(sdpa(1.035, 3), sdpa(1.0, 4), Policy())
-    assert slightly.answer is Answer.UNDECIDED  # half a percent may be the session's
+
+@pytest.mark.parametrize(
+    ("flash_ms", "answer"),
+    [(1.0, Answer.MAINTAINED), (1.2, Answer.REGRESSED), (1.035, Answer.UNDECIDED)],  # half a percent is a session's
+)
+def test_times_of_sdpa_itself_are_compared_across_sessions_with_more_doubt(flash_ms, answer):
+    flash, _ = changes(sdpa(3, flash=flash_ms, math=2.0), sdpa(4, flash=1.0, math=2.0), Policy())
+    assert flash.answer is answer
+    assert "across sessions" in flash.subject
+
+
+def test_every_recorded_backend_is_compared_and_not_the_fastest_alone():
+    seen = changes(sdpa(3, flash=1.0, math=3.0), sdpa(4, flash=1.0, math=2.0), Policy())
+    assert [each.answer for each in seen] == [Answer.MAINTAINED, Answer.REGRESSED]
+    assert "sdpa:math" in seen[1].subject
+
+
+def test_a_recorded_backend_that_is_gone_is_undecided():
+    _, gone = changes(sdpa(3, flash=1.0), sdpa(4, flash=1.0, cudnn=0.9), Policy())
+    assert gone.answer is Answer.UNDECIDED
+    assert "cudnn" in gone.evidence
 
 
 def test_one_alarm_among_many_workloads_must_stand_up_to_holm():

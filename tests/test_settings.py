@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from gate.errors import BadInputError
-from gate.records import Policy, Workload
+from gate.records import Policy, ResourceLimits, Workload
 from gate.settings import LimitSettings, MeasureSettings, Settings, load_settings, parse_workload
 
 PUBLISHED = Path(__file__).parents[1] / "gate.toml"
@@ -91,6 +91,7 @@ def test_the_last_of_two_overrides_wins():
         ('measure.baseline="flash"', "measure", "baseline", "flash"),
         ("measure.rounds=7", "measure", "rounds", 7),
         ("limits.check_s=5", "limits", "check_s", 5.0),
+        ("gates.resources.max_spill_bytes=0", "gates", "resources", ResourceLimits(max_spill_bytes=0)),
     ],
 )
 def test_an_override_is_read_as_toml_or_as_a_word(override, section, name, value):
@@ -119,11 +120,15 @@ UNUSABLE = {
     "a negative warm-up": "measure.warmup_rounds=-1",
     "no time at all": "limits.replicate_s=0",
     "negative memory": "limits.memory_mb=-1",
+    "a limit below nothing": "gates.resources.max_registers=-1",
+    "an unknown limit": "gates.resources.max_regs=1",
     "no required workload": "workloads.cpu=[]",
     "an empty matrix": "fuzz.small.batch=[]",
     "a matrix with a batch of 0": "fuzz.small.batch=[0]",
     "a matrix with a length twice": "fuzz.small.seq_len=[8, 8]",
     "a matrix that is neither causal nor not": "fuzz.small.causal=[]",
+    "a matrix of an unknown layout": 'fuzz.small.layout=["sideways"]',
+    "a matrix without a distribution": "fuzz.small.distribution=[]",
 }
 
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from gate import reference
-from gate.check import check, largest_error, ulp
+from gate.accuracy import largest_error, ulp
+from gate.check import check
 from gate.device import open_device
+from gate.fuzzing import fuzz
 from gate.implementations import PythonCandidate
-from gate.pipeline import fuzz
-from gate.records import Status, Workload
+from gate.records import Case, Status, Workload
 from gate.registry import find
 from gate.settings import Settings
 
@@ -37,13 +38,16 @@ def apart():
 def kernel():
     specification = importlib.util.spec_from_file_location("triton_kernel", SOURCE)
     module = importlib.util.module_from_spec(specification)
+    vars(module).update(find("triton", KERNELS).config)
     specification.loader.exec_module(module)
     return module
 
 
 def checked(workload):
     tolerance = Settings().tolerance[workload.dtype]
-    return check(open_device("cpu"), PythonCandidate(SOURCE), workload, tolerance, seed=1)
+    return check(
+        open_device("cpu"), PythonCandidate(SOURCE, find("triton", KERNELS).config), Case(workload), tolerance, seed=1
+    )
 
 
 def same(tensor):
@@ -120,9 +124,12 @@ def test_says_so_where_triton_was_imported_for_the_other_device(monkeypatch):
         kernel().load_forward("cpu")
 
 
+ANY_LAYOUT = (("float16", "odd_rows"), ("float32", "heads_inside"))
+
+
 def test_finds_the_interpreter_by_itself_in_a_stripped_environment(bench, monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "0")  # and it would not arrive
-    workloads = tuple(Workload(1, 2, 40, 32, dtype) for dtype in ("float16", "float32"))
-    measurement = fuzz(bench, find("triton", KERNELS), workloads)
-    assert [each.correctness.message for each in measurement.evaluations] == ["", ""]
-    assert {each.correctness.status for each in measurement.evaluations} == {Status.OK}
+    cases = [Case(Workload(1, 2, 40, 32, dtype), layout=layout) for dtype, layout in ANY_LAYOUT]
+    report = fuzz(bench, find("triton", KERNELS), cases)
+    assert [each.correctness.message for each in report.results] == ["", ""]
+    assert {each.correctness.status for each in report.results} == {Status.OK}
