@@ -13,7 +13,9 @@ from enum import StrEnum
 
 import numpy as np
 
-from gate.compare import fastest, same_device
+from gate.belief import clocks_gate, machine_gate, witness_gate
+from gate.compare import compare, fastest, same_device
+from gate.gates import unfit_workloads
 from gate.records import (
     BASELINE,
     CANDIDATE,
@@ -21,6 +23,7 @@ from gate.records import (
     Estimate,
     Evaluation,
     Measurement,
+    Outcome,
     Policy,
     Record,
     Status,
@@ -99,10 +102,9 @@ def _changes(pairs: list[tuple[Workload, _Sides | str]], alarms: Iterator[bool],
 
 def _sides(new: Evaluation | None, old: Evaluation, policy: Policy) -> list[_Sides | str]:
     """What the two have in common, or why there is nothing."""
-    if new is None:
-        return ["recorded, and not measured now"]
-    if new.correctness is not None and new.correctness.status is not Status.OK:
-        return [f"{new.correctness.status} now: {new.correctness.message}"]
+    refusal = _refusal(new, policy)
+    if new is None or refusal:
+        return [refusal]
     ours, theirs = _subject(new), _subject(old)
     if ours is None or theirs is None or not (ours.status is Status.OK and theirs.status is Status.OK):
         return ["not timed on both sides"]
@@ -114,6 +116,26 @@ def _sides(new: Evaluation | None, old: Evaluation, policy: Policy) -> list[_Sid
         _times(ours, theirs, arm, arm, policy) if ours.has(arm) else f"{arm} was recorded, and is not there now"
         for arm in (each.name for each in theirs.arms if each.name != EMPTY)
     ]
+
+
+def _refusal(new: Evaluation | None, policy: Policy) -> str:
+    """Why nothing can be said by the new evidence; empty where something can."""
+    if new is None:
+        return "recorded, and not measured now"
+    if new.correctness is not None and new.correctness.status is not Status.OK:
+        return f"{new.correctness.status} now: {new.correctness.message}"
+    return _doubt(new, policy)
+
+
+def _doubt(new: Evaluation, policy: Policy) -> str:
+    """Why the new evidence is not to be believed, as in a verdict against SDPA; empty where it is."""
+    comparison = compare(new, policy)
+    gates = [machine_gate(new), clocks_gate(new, policy)]
+    gates += [witness_gate(new, comparison, policy)] if new.witness else []
+    doubts = [f"{gate.name}: {gate.evidence}" for gate in gates if gate and gate.outcome is not Outcome.PASS]
+    if comparison and unfit_workloads([comparison], policy):
+        doubts.append("control: the baseline differs from itself")
+    return doubts[0] if doubts else ""
 
 
 def _main_arm(trial: Trial) -> str:

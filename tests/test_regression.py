@@ -139,3 +139,18 @@ def test_sdpas_own_times_never_stand_for_a_candidate_that_was_not_timed():
     )
     (seen,) = changes(not_timed, recorded, Policy())
     assert (seen.answer, seen.evidence) == (Answer.UNDECIDED, "not timed on both sides")
+
+
+def test_a_machine_whose_baseline_differs_from_itself_gives_no_answer():
+    (seen,) = changes(measured(0.5, control=1.05), RECORDED, Policy())
+    assert seen.answer is Answer.UNDECIDED
+    assert "differs from itself" in seen.evidence
+
+
+def test_a_trial_that_its_witness_contradicts_gives_no_answer():
+    trial = examples.trial(0.5, 10)
+    honest = examples.trial(0.8, 10)
+    lie = examples.measurement(examples.evaluation(trial=trial, witness=examples.witness(honest)))
+    (seen,) = changes(lie, RECORDED, Policy())
+    assert seen.answer is Answer.UNDECIDED
+    assert seen.evidence.startswith("witness: ")
