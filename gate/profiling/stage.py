@@ -6,6 +6,7 @@ They do not share a process: what the candidate does to its own, the baseline's 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,9 +60,11 @@ def profile_workloads(
     asked = [_baselines(settings, baselines)]
     if candidate is not None and built is not None:
         asked.insert(0, _candidate(settings, candidate, built, list(baselines)))
-    seen = [_profiles(profiler, request) for request in asked]
+    with ThreadPoolExecutor(1) as pool:  # disassembling takes some seconds, and no GPU
+        code = pool.submit(_machine_code, built)
+        seen = [_profiles(profiler, request) for request in asked]
     if candidate is not None and built is not None:
-        seen[0] = _with_code(seen[0], candidate, built)
+        seen[0] = _with_code(seen[0], candidate, code.result())
     return {workload: tuple(each[number] for each in seen) for number, workload in enumerate(baselines)}
 
 
@@ -82,10 +85,13 @@ def _baselines(settings: Settings, baselines: Mapping[Workload, str]) -> Harness
     return HarnessRequest("cuda", calls, None, settings.limits.file_mb, ceilings=True)
 
 
-def _with_code(profiles: Sequence[Profile], candidate: Candidate, built: Build) -> list[Profile]:
+def _machine_code(built: Build | None) -> tuple[MachineCode, ...]:
+    text = dump(Path(built.library)) if built is not None and built.library else None
+    return read_sass(text) if text else ()
+
+
+def _with_code(profiles: Sequence[Profile], candidate: Candidate, codes: tuple[MachineCode, ...]) -> list[Profile]:
     """With the machine code of those kernels that ran, and what kernel.toml claims."""
-    text = dump(Path(built.library)) if built.library and any(each.measured for each in profiles) else None
-    codes = read_sass(text) if text else ()
     return [
         replace(each, claims_tensor_cores=candidate.tensor_cores, machine_code=_that_ran(codes, each))
         for each in profiles
