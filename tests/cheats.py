@@ -7,8 +7,11 @@ those.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
+from gate.confinement import landlock_abi
 from gate.pipeline import Bench, measure_candidate
 from gate.records import Measurement, Outcome, Status
 from gate.registry import find
@@ -151,6 +154,16 @@ LANDLOCK_ABI = {
     "traces_its_parent": 2,
 }
 """The least that stops these: on an older kernel nothing does, and some would end the tests themselves."""
+
+
+def unstoppable(name: str) -> str:
+    """Why nothing stops a cheat here, if so (docs/security.md)."""
+    needed = LANDLOCK_ABI.get(name, 0)
+    if needed > landlock_abi():
+        return f"this kernel has no Landlock of ABI {needed}"
+    if name == "python_rewrites_the_judge" and Path(__file__).is_relative_to(tempfile.gettempdir()):
+        return "this checkout lies in the temporary folder, where jobs may write"
+    return ""
 
 
 def measured(bench: Bench, name: str) -> Measurement:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from gate.confinement import landlock_abi
 from gate.files import from_json, load, to_json
 from gate.judge import judge
 from gate.records import Outcome, Run, Status
 from gate.registry import names
 from tests import examples
-from tests.cheats import CHEATS, EXPECTED, EXPECTED_ON_CUDA, LANDLOCK_ABI, RIGHT, measured, stages
+from tests.cheats import CHEATS, EXPECTED, EXPECTED_ON_CUDA, RIGHT, measured, stages, unstoppable
 
 NOTHING_GAINED = ("python_caches_by_value", "python_hides_sdpa")
 """Cheats that end as an honest kernel does, because they are one: right, and as fast as what is judged."""
@@ -37,8 +36,8 @@ def test_every_cheat_is_stopped_or_has_nothing_to_gain():
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_every_adversarial_kernel_ends_as_its_status_and_the_gate_survives(name, bench):
-    if LANDLOCK_ABI.get(name, 0) > landlock_abi():
-        pytest.skip(f"this kernel has no Landlock of ABI {LANDLOCK_ABI[name]}: nothing stops it (docs/security.md)")
+    if reason := unstoppable(name):
+        pytest.skip(f"nothing stops it: {reason} (docs/security.md)")
     stage, status, (outcome, exit_code), words = EXPECTED[name]
     measurement = measured(bench, name)
     *before, last = stages(measurement)

@@ -11,7 +11,6 @@ import sys
 import time
 from dataclasses import replace
 
-from gate.confinement import landlock_abi
 from gate.errors import GateError
 from gate.judge import judge
 from gate.pipeline import Bench, measure_candidate
@@ -21,7 +20,6 @@ from gate.workers import WorkerServer
 from tests import cheats, examples
 
 ON_GPU = Workload(1, 8, 512, 64)
-NO_WAY = "not run: nothing stops it without Landlock of ABI {}"
 SPEED = ("gate: faster", "gate: interval")
 UNKNOWN = ("-", "gate: control")
 """What was not run, and where the machine was too restless to say."""
@@ -43,9 +41,8 @@ def measured(bench, name):
 
 def ended(bench, name):
     """(stage, status, verdict, reason) of one candidate."""
-    needed = cheats.LANDLOCK_ABI.get(name, 0)
-    if needed > landlock_abi():
-        return "-", "-", "-", NO_WAY.format(needed)
+    if reason := cheats.unstoppable(name):
+        return "-", "-", "-", reason
     try:
         measurement = measured(bench, name)
     except GateError as error:
