@@ -35,25 +35,24 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[R]):
-    """A kind of job: its name in gate/jobs.py, and the record that it answers with."""
+    """A kind of job: its name in gate/jobs.py, the record that it answers with, and whose process does it."""
 
     name: str
     answer: type[R]
+    who: str = "the candidate's process"
 
 
 def ask(server: WorkerServer, kind: Kind[R], requests: Sequence[Record], limit_s: float) -> list[R] | Failure:
     """All requests in one process, within one limit: an answer to each, or the failure of them all."""
     ending = server.call({"kind": kind.name, "requests": [to_json(each) for each in requests]}, limit_s)
     if ending.status is not Status.OK:
-        return Failure(ending.status, f"the candidate's process {ending.message}{_last_words(ending)}")
+        return Failure(ending.status, f"{kind.who} {ending.message}{_last_words(ending)}")
     try:
-        answers = [from_json(kind.answer, each, "the answer of the candidate's process") for each in ending.replies]
+        answers = [from_json(kind.answer, each, f"the answer of {kind.who}") for each in ending.replies]
     except GateError as error:
         return Failure(Status.CRASHED, str(error))
     if len(answers) != len(requests):
-        return Failure(
-            Status.CRASHED, f"the candidate's process gave {len(answers)} answers to {len(requests)} requests"
-        )
+        return Failure(Status.CRASHED, f"{kind.who} gave {len(answers)} answers to {len(requests)} requests")
     return answers
 
 

@@ -6,9 +6,23 @@ import statistics
 
 from gate.outcomes import OUTCOMES
 from gate.own_work import borrowed
-from gate.records import BASELINE, CANDIDATE, Comparison, Evaluation, Gate, Gpu, Outcome, Policy, Status, Trial
+from gate.records import (
+    BASELINE,
+    CANDIDATE,
+    Comparison,
+    Evaluation,
+    Gate,
+    Gpu,
+    Outcome,
+    Policy,
+    Status,
+    Trial,
+    Witness,
+)
 from gate.roofline import floor_ms
 
+MOST_WAY = 0.5
+"""Of a batch; at most 0.33 was seen on an H200, where memory bounds the batch."""
 MOST_OF_A_NAME = 100
 """Kernels made of templates have names of thousands of letters."""
 
@@ -71,9 +85,22 @@ def witness_gate(evaluation: Evaluation, comparison: Comparison | None, policy: 
         f"ratio {seen.ratio:.3f} by a clock that the candidate cannot reach ({seen.launches} calls in a row, "
         f"{len(seen.candidate_ms)} times), {comparison.ratio.point:.3f} by its own process's"
     )
-    claimed = comparison.ratio.point
-    agrees = claimed >= policy.speedup or seen.ratio <= claimed * (1 + policy.witness_tolerance)
-    return Gate("witness", workload, Outcome.PASS if agrees else Outcome.UNDECIDED, evidence)
+    if comparison.ratio.point < policy.speedup and (doubt := witness_doubt(seen, comparison, policy)):
+        return Gate("witness", workload, Outcome.UNDECIDED, f"{doubt}: {evidence}")
+    return Gate("witness", workload, Outcome.PASS, evidence)
+
+
+def witness_doubt(seen: Witness, comparison: Comparison, policy: Policy) -> str:
+    """What the witness has against a ratio, or against its own view; empty where nothing."""
+    most = 1 + policy.witness_tolerance
+    slowed = min(seen.baseline_ms) / seen.launches / comparison.baseline_ms
+    if seen.ratio > comparison.ratio.point * most:
+        return "contradicted"
+    if slowed > most:
+        return f"SDPA took {slowed:.2f} times as long before its witness as in the trial"
+    if seen.way_ms > MOST_WAY * min(seen.baseline_ms):
+        return f"too short to be seen: {min(seen.baseline_ms):.3g} ms, and {seen.way_ms:.3g} ms of way"
+    return ""
 
 
 def _disagreement(trial: Trial, arm: str) -> float | None:

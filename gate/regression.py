@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from gate.belief import clocks_gate, machine_gate, witness_gate
+from gate.belief import clocks_gate, machine_gate, witness_doubt, witness_gate
 from gate.compare import compare, fastest, same_device
 from gate.gates import unfit_workloads
 from gate.records import (
@@ -133,6 +133,10 @@ def _doubt(new: Evaluation, policy: Policy) -> str:
     gates = [machine_gate(new), clocks_gate(new, policy)]
     gates += [witness_gate(new, comparison, policy)] if new.witness else []
     doubts = [f"{gate.name}: {gate.evidence}" for gate in gates if gate and gate.outcome is not Outcome.PASS]
+    if (
+        comparison and new.witness and new.witness.status is Status.OK
+    ):  # here a slow candidate may lie to seem the same
+        doubts += filter(None, [witness_doubt(new.witness, comparison, policy)])
     if comparison and unfit_workloads([comparison], policy):
         doubts.append("control: the baseline differs from itself")
     return doubts[0] if doubts else ""

@@ -107,8 +107,8 @@ def take_trials(
 def _settle(server: WorkerServer, series: _Series, attempt: Attempt, limit_s: float) -> None:
     """What an attempt means for its trial: one replicate more, another way to launch, or the end."""
     plan = series.plan
-    if attempt.uncapturable is not None and attempt.uncapturable not in plan.direct:
-        series.plan = replace(plan, direct=(*plan.direct, attempt.uncapturable))
+    if attempt.uncapturable in set(plan.arms) - set(plan.direct):
+        series.plan = replace(plan, direct=(*plan.direct, str(attempt.uncapturable)))
     elif attempt.replicate is None:
         series.fail(*_blame(server, plan, attempt, limit_s))
     else:
@@ -153,9 +153,11 @@ def _held_to(answer: Attempt | Failure, plan: Plan) -> Attempt:
 
 
 def _follows(replicate: Replicate, plan: Plan) -> bool:
-    """Whether seed, arms and rounds are those that were asked for: the answer comes from the candidate's process."""
-    asked = plan.seed, sorted(plan.arms), plan.rounds
-    return asked == (replicate.seed, sorted(replicate.creation_order), len(replicate.times_ms))
+    """Whether it is of what was asked for: the answer comes from the candidate's process."""
+    asked = plan.seed, sorted(plan.arms), plan.rounds, plan.direct
+    return asked == (
+        replicate.seed, sorted(replicate.creation_order), len(replicate.times_ms), replicate.direct,
+    )  # fmt: skip
 
 
 def _blame(server: WorkerServer, plan: Plan, attempt: Attempt, limit_s: float) -> tuple[Status, str]:

@@ -154,3 +154,11 @@ def test_a_trial_that_its_witness_contradicts_gives_no_answer():
     (seen,) = changes(lie, RECORDED, Policy())
     assert seen.answer is Answer.UNDECIDED
     assert seen.evidence.startswith("witness: ")
+
+
+def test_a_candidate_that_seems_unchanged_and_is_seen_to_be_slower_gives_no_answer():
+    slow = examples.witness(examples.trial(9.0, 10))
+    lie = examples.measurement(examples.evaluation(trial=examples.trial(1.2, 10), witness=slow))
+    (seen,) = changes(lie, measured(1.2, seed=1), Policy())
+    assert seen.answer is Answer.UNDECIDED
+    assert "contradicted" in seen.evidence

@@ -147,6 +147,17 @@ def test_an_arm_that_can_be_captured_in_no_way_ends_the_trial(plan):
     assert taken(plan, refused, refused).status is Status.UNSUPPORTED
 
 
+def test_an_arm_that_nobody_asked_for_cannot_keep_a_trial_open(plan):
+    made_up = saying(to_json(Attempt(Status.UNSUPPORTED, "no graph", uncapturable="another")))
+    assert taken(plan, made_up, made_up).status is Status.UNSUPPORTED
+
+
+def test_arms_that_were_launched_directly_unasked_are_another_plans(plan):
+    trial = taken(plan, answers(direct=("candidate",)))
+    assert trial.status is Status.CRASHED
+    assert "another plan" in trial.message
+
+
 def test_a_wrong_output_ends_a_trial_as_incorrect(plan):
     trial = taken(plan, saying(to_json(Attempt(Status.INCORRECT, "round 3: off by 1"))))
     assert (trial.status, trial.message) == (Status.INCORRECT, "round 3: off by 1")

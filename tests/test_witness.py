@@ -44,7 +44,9 @@ def test_an_honest_candidate_is_seen_to_be_right_and_as_fast_as_it_is(witnessed)
     assert seen.witness.launches >= 1
 
 
-@pytest.mark.parametrize("name", ["python_patches_the_clock", "python_slows_the_baseline"])
+@pytest.mark.parametrize(
+    "name", ["python_patches_the_clock", "python_slows_the_baseline", "python_peeks_at_the_rehearsal"]
+)
 def test_a_candidate_that_patches_its_own_process_is_contradicted(name, witnessed):
     seen, gate = witnessed(adversarial(name))
     medians = seen.trial.median_ms
@@ -104,8 +106,9 @@ def judged(witness):
     return next(gate for gate in run.verdict.gates if gate.name == "witness").outcome
 
 
-def saw(candidate, baseline=1.0, far=1.0):
-    return Witness(Status.OK, "", 10, (candidate,), (baseline,), (far,))
+def saw(candidate, baseline=1.0, far=1.0, direct=False):
+    """Of one call a batch; the trial's baseline takes 1 ms."""
+    return Witness(Status.OK, "", 1 if baseline == 1.0 else 10, (candidate,), (baseline,), (far,), direct)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +119,9 @@ def saw(candidate, baseline=1.0, far=1.0):
         (saw(0.99), Outcome.PASS),
         (saw(1.01), Outcome.UNDECIDED),
         (saw(1.2, far=1.4), Outcome.PASS),  # the way to a process and back takes 0.4
+        (saw(1.2, far=1.6), Outcome.UNDECIDED),  # nothing is seen of a batch that is all way
+        (saw(8.0, baseline=13.0, far=13.0), Outcome.UNDECIDED),  # SDPA took 1.3 times as long as in the trial
+        (saw(1.2, far=1.5, direct=True), Outcome.PASS),
         (Witness(Status.INCORRECT, "off by 1"), Outcome.REJECTED),
         (Witness(Status.CRASHED, "was ended by SIGSEGV"), Outcome.FAILED),
         (Witness(Status.ENVIRONMENT, "the witness failed"), Outcome.ENVIRONMENT),
@@ -178,6 +184,11 @@ def test_a_witness_that_lost_the_candidate_tells_how_its_process_ended():
     assert first.status is Status.OK
     assert (second.status, second.message) == (Status.TIMED_OUT, "did not end within 120 s")
     assert settle(lost, [Played(Status.OK)], 2)[1].message == "the other side left"
+
+
+def test_a_candidate_that_hangs_is_to_blame_and_not_its_witness():
+    (seen,) = settle(Failure(Status.TIMED_OUT, "the witness"), Failure(Status.TIMED_OUT, "the candidate"), 1)
+    assert (seen.status, seen.message) == (Status.TIMED_OUT, "the candidate")
 
 
 def test_a_witness_that_failed_itself_is_the_machines_fault():

@@ -91,6 +91,9 @@ class Device(ABC):
     def open_shared(self, handle: str, size: int) -> torch.Tensor:
         """The memory that another process shares."""
 
+    def unshare(self, handle: str) -> None:  # noqa: B027  # most devices need not
+        """Nobody else may open the memory from now on; who has it keeps it."""
+
     def allocate(self, size: int) -> torch.Tensor:
         """`size` bytes of uninitialised memory."""
         import torch

@@ -57,6 +57,9 @@ class CpuDevice(Device):
         os.close(handle)
         return self.open_shared(path, size), path
 
+    def unshare(self, handle: str) -> None:
+        Path(handle).unlink(missing_ok=True)
+
     def open_shared(self, handle: str, size: int) -> torch.Tensor:
         return torch.from_file(handle, shared=True, size=size, dtype=torch.uint8)
 

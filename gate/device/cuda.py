@@ -119,6 +119,7 @@ class CudaDevice(Device):
 
     def begin_peak(self) -> None:
         gc.collect()
+        torch.cuda.ipc_collect()  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 

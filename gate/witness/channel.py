@@ -14,7 +14,7 @@ from gate.files import from_json, to_json
 from gate.records import Record
 
 LINE_BYTES = 1 << 16
-MEETING_S = 30.0
+MEETING_S = 60.0
 NAME = "meeting"
 
 R = TypeVar("R", bound=Record)
@@ -24,11 +24,16 @@ class HungUpError(Exception):
     """The other side is gone, or says what cannot be read."""
 
 
-class Channel:
-    """One end of the line."""
+class OwnPlayerError(HungUpError):
+    """The other side was the witness's own process: no candidate is to blame."""
 
-    def __init__(self, connection: socket.socket) -> None:
+
+class Channel:
+    """One end of the line. Raises `lost` where the other is gone."""
+
+    def __init__(self, connection: socket.socket, lost: type[HungUpError] = HungUpError) -> None:
         self._lines = connection.makefile("rwb")
+        self.lost = lost
 
     def say(self, record: Record) -> None:
         """One record, at once. Raises HungUpError."""
@@ -36,22 +41,20 @@ class Channel:
             self._lines.write(to_json(record).encode() + b"\n")
             self._lines.flush()
         except OSError as error:
-            raise HungUpError(f"the other side left: {error}") from error
+            raise self.lost(f"the other side left: {error}") from error
 
     def hear(self, kind: type[R]) -> R:
         """The next record. Raises HungUpError; LINE_BYTES are the most that is read of one."""
         try:
             line = self._lines.readline(LINE_BYTES)
         except OSError as error:
-            raise HungUpError(f"the other side left: {error}") from error
+            raise self.lost(f"the other side left: {error}") from error
         if not line.endswith(b"\n"):
-            raise HungUpError(
-                "the other side left in the middle of a round" if line == b"" else "a line was too long"
-            )
+            raise self.lost("the other side left in the middle of a round" if line == b"" else "a line was too long")
         try:
             return from_json(kind, line.decode(errors="replace"), "what the other side said")
         except GateError as error:
-            raise HungUpError(str(error)) from error
+            raise self.lost(str(error)) from error
 
 
 @contextlib.contextmanager

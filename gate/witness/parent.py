@@ -19,6 +19,7 @@ BATCH_MS = {"cpu": 20.0, "cuda": 8.0}
 MOST_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
 MOST_LAUNCHES = 1000
 ROUNDS = 7
+GRACE_S = 30.0
 SHARED = Path("/dev/shm")  # noqa: S108  # memory and not a disk, where there is such a place
 
 
@@ -57,17 +58,19 @@ def witness(
     shared = SHARED if SHARED.is_dir() else None
     with tempfile.TemporaryDirectory(dir=shared, prefix="kernel-gate-") as folder, ThreadPoolExecutor(1) as pool:
         asked = Refereeing(device, folder, ROUNDS, secrets.randbits(62), tuple(bouts))
-        refereed = pool.submit(ask, trusted, Kind("referee", Witnesses), [asked], limit_s)
+        kind = Kind("referee", Witnesses, "the witness")
+        refereed = pool.submit(ask, trusted, kind, [asked], limit_s + GRACE_S)  # so that it sees who does not end
         played = ask(server, Kind("play", Played), [Playing(device, folder, impl, source)], limit_s)
         return settle(refereed.result(), played, len(bouts))
 
 
 def settle(refereed: list[Witnesses] | Failure, played: list[Played] | Failure, count: int) -> list[Witness]:
     """What the referee saw; where it saw the candidate's process no more, how that process ended."""
-    if isinstance(refereed, Failure):
-        return [Witness(Status.ENVIRONMENT, f"the witness failed: {refereed.message}")] * count
-    (seen,) = refereed
     ending = played if isinstance(played, Failure) else played[0]
+    if isinstance(refereed, Failure):
+        at_fault = ending if ending.status is not Status.OK else Failure(Status.ENVIRONMENT, refereed.message)
+        return [Witness(at_fault.status, at_fault.message)] * count
+    (seen,) = refereed
     return [_with_ending(each, ending) for each in seen.witnesses]
 
 

@@ -20,7 +20,7 @@ from gate.records import Status, Witness
 from gate.reference import solve
 from gate.sdpa import PREFIX
 from gate.witness.arena import Arena, arena_bytes
-from gate.witness.channel import Channel, HungUpError, waiting
+from gate.witness.channel import Channel, HungUpError, OwnPlayerError, waiting
 from gate.witness.messages import Bout, Refereeing, Reply, Start, Witnesses
 from gate.witness.player import compete, together
 
@@ -39,19 +39,22 @@ class RefusedError(Exception):
 
 
 def referee(asked: Refereeing) -> Witnesses:
-    """All bouts. Where the candidate's process is lost, those that remain say so."""
+    """All bouts. Where a player is lost, those that remain say so, and which it was."""
     seen: list[Witness] = []
     with _own_player(asked.device) as own:  # before CUDA is in use, which no fork survives
         device = open_device(asked.device)
+        bouts = [
+            sized(device, bout) for bout in asked.bouts
+        ]  # before the candidate's process is let in
         try:
             with waiting(Path(asked.folder)) as channel:
                 channel.hear(Reply)
-                for number, bout in enumerate(asked.bouts):
-                    ring = _Ring(device, asked, sized(device, bout), asked.seed + number, own, channel)
-                    seen.append(ring.witness())
+                for number, bout in enumerate(bouts):
+                    device.begin_peak()  # nothing of the last bout is left, nor shares its memory with this one's
+                    seen.append(_Ring(device, asked, bout, asked.seed + number, own, channel).witness())
         except HungUpError as error:
-            missing = len(asked.bouts) - len(seen)
-            seen += [Witness(Status.CRASHED, str(error))] * missing
+            status = Status.ENVIRONMENT if isinstance(error, OwnPlayerError) else Status.CRASHED
+            seen += [Witness(status, str(error))] * (len(bouts) - len(seen))
     return Witnesses(tuple(seen))
 
 
@@ -66,7 +69,7 @@ def _own_player(device: str) -> Iterator[Channel]:
         os._exit(0)
     theirs.close()
     with ours:
-        yield Channel(ours)
+        yield Channel(ours, OwnPlayerError)
 
 
 def _baseline(bout: Bout) -> SdpaBackend:
@@ -79,18 +82,20 @@ def sized(device: Device, bout: Bout) -> Bout:
     arena.inputs.normal_()
     implementation = _baseline(bout)
     launch = together(device, implementation, arena, capture=True)
-    shortest = min(_took_ms(device, implementation, launch) for _ in range(TRIES))
+    _took_ms(device, implementation, launch, 1)
+    calls = CALLS_A_TRY if _took_ms(device, implementation, launch, 1) < bout.batch_ms else 1
+    shortest = min(_took_ms(device, implementation, launch, calls) for _ in range(TRIES))
     return replace(bout, launches=max(1, min(bout.launches, math.ceil(bout.batch_ms / shortest))))
 
 
-def _took_ms(device: Device, implementation: SdpaBackend, launch: Launch) -> float:
+def _took_ms(device: Device, implementation: SdpaBackend, launch: Launch, calls: int) -> float:
     device.synchronize()
     started = time.perf_counter_ns()
     with implementation.selected():
-        for _ in range(CALLS_A_TRY):
+        for _ in range(calls):
             launch()
     device.synchronize()
-    return (time.perf_counter_ns() - started) / 1e6 / CALLS_A_TRY
+    return (time.perf_counter_ns() - started) / 1e6 / calls
 
 
 class _Ring:
@@ -104,14 +109,15 @@ class _Ring:
         shared = [device.share(arena_bytes(bout), Path(asked.folder)) for _ in self._channels]
         self._handles = [handle for _, handle in shared]
         self._ours, self._theirs = (Arena(memory, bout) for memory, _ in shared)
-        self._secret = torch.empty_like(self._ours.inputs)
+        self._secret, self._seen = torch.empty_like(self._ours.inputs), torch.zeros_like(self._ours.out)
         self._generator = torch.Generator(device.kind).manual_seed(seed)
         self._implementation = _baseline(bout)
 
     def witness(self) -> Witness:
         """Raises HungUpError where the candidate's process is lost."""
         try:
-            seen = Witness(Status.OK, "", self._bout.launches, *zip(*self._rounds(), strict=True))
+            candidate, near, far = zip(*self._rounds(), strict=True)
+            seen = Witness(Status.OK, "", self._bout.launches, candidate, near, far, self._bout.direct)
         except WrongOutputError as error:
             seen = Witness(Status.INCORRECT, str(error), self._bout.launches)
         except RefusedError as error:
@@ -130,6 +136,7 @@ class _Ring:
         for channel, handle in zip(self._channels, self._handles, strict=True):
             channel.say(Start(self._bout, handle))
             _expect("ready", channel)
+            self._device.unshare(handle)
         return [self._round(number, launch) for number in range(self._count)]
 
     def _end(self) -> None:
@@ -143,10 +150,11 @@ class _Ring:
         self._secret.normal_(generator=self._generator)
         near = self._clocked(self._ours, lambda: self._run(launch))
         far = self._clocked(self._ours, lambda: _go(own))
+        self._secret.normal_(generator=self._generator)  # what `ours` held may have been seen
         candidate = self._clocked(self._theirs, lambda: _go(channel))
-        seen = self._theirs.out.clone()  # what comes later comes too late
+        self._seen.copy_(self._theirs.out)  # what comes later comes too late
         self._device.synchronize()
-        _verify(number, seen, self._theirs, self._secret, self._bout, self._error)
+        _verify(number, self._seen, self._theirs, self._secret, self._bout, self._error)
         return candidate, near, far
 
     def _clocked(self, arena: Arena, work: Callable[[], None]) -> float:
@@ -174,10 +182,10 @@ def _go(channel: Channel) -> None:
 
 def _expect(word: str, channel: Channel) -> None:
     heard = channel.hear(Reply)
-    if heard.word == "failed":
+    if heard.word == "failed" and channel.lost is HungUpError:
         raise RefusedError(heard.message)
     if heard.word != word:
-        raise HungUpError(f"the candidate's process said '{heard.word[:20]}' instead of '{word}'")
+        raise channel.lost(f"the other side said '{heard.word[:20]}' instead of '{word}' {heard.message}")
 
 
 def _own_error(secret: torch.Tensor, bout: Bout) -> float:
