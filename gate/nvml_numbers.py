@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 REMEDIES: Mapping[int, str] = {
     9: "the NVIDIA driver is not loaded; run `modprobe nvidia`, or install it",
-    12: "there is no NVIDIA driver here; install it, or use --device cpu",
+    12: "there is no NVIDIA driver here; install it, or use --device cpu where the candidate runs on a CPU",
     15: "the GPU is lost (`dmesg | grep Xid` says why); reboot the machine",
     16: "the GPU must be reset; end what uses it and run `nvidia-smi --gpu-reset`, or reboot",
     18: "the NVIDIA driver and its library are of different versions; reboot after the upgrade",

@@ -26,7 +26,6 @@ def command(
     """Record SDPA's backends on the required workloads and a wider matrix: baselines/<device>/sdpa.json."""
     from gate.asking import describe_environment
     from gate.device import choose_device
-    from gate.files import load, measurement_of
     from gate.judge import conduct
     from gate.pipeline import measure_sdpa
     from gate.records import EXIT_CODES
@@ -40,12 +39,24 @@ def command(
     with options.bench(chosen, settings) as bench:
         name = describe_environment(bench.server, chosen).device_name
         path = folder / slug(name) / "sdpa.json"
-        recorded = measurement_of(load(path)) if check else None
+        recorded = _recorded(path) if check else None
         measurement = measure_sdpa(bench, "all", workloads)
     if recorded is not None:
         return _report(measurement, recorded, path, settings)
     options.deliver(measurement, path, times_table)
     return EXIT_CODES[conduct(measurement)]
+
+
+def _recorded(path: Path) -> Measurement:
+    """Raises BadInputError where there is none."""
+    from gate.errors import BadInputError
+    from gate.files import load, measurement_of
+
+    if not path.exists():
+        raise BadInputError(
+            f"no record of this device at {path}; make one with `kernel-gate baseline`, and commit it"
+        )
+    return measurement_of(load(path))
 
 
 def slug(name: str) -> str:

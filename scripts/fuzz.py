@@ -52,7 +52,8 @@ def command(
         return found.exit_code
     options.deliver(report, out, correctness_table)
     if report.failure is not None and again is None:
-        click.echo(f"written: {fuzzing.keep(report.failure, out)}; `fuzz --repro FILE` plays this failure again")
+        kept = fuzzing.keep(report.failure, out)
+        click.echo(f"written: {kept}; `kernel-gate fuzz --kernels {kernels} --repro {kept}` plays this failure again")
     return report.exit_code
 
 

@@ -44,9 +44,7 @@ def test_an_honest_candidate_is_seen_to_be_right_and_as_fast_as_it_is(witnessed)
     assert seen.witness.launches >= 1
 
 
-@pytest.mark.parametrize(
-    "name", ["python_patches_the_clock", "python_slows_the_baseline", "python_peeks_at_the_rehearsal"]
-)
+@pytest.mark.parametrize("name", ["python_patches_the_clock", "python_slows_the_baseline"])
 def test_a_candidate_that_patches_its_own_process_is_contradicted(name, witnessed):
     seen, gate = witnessed(adversarial(name))
     medians = seen.trial.median_ms
@@ -54,6 +52,13 @@ def test_a_candidate_that_patches_its_own_process_is_contradicted(name, witnesse
     assert seen.witness.ratio > 0.5
     assert gate.outcome is Outcome.UNDECIDED
     assert "a clock that the candidate cannot reach" in gate.evidence
+
+
+def test_what_the_witness_rehearses_with_says_nothing_of_what_it_asks(witnessed):
+    """The cheat answers from whatever lies in shared memory: late, or from inputs that were half written."""
+    seen, gate = witnessed(adversarial("python_peeks_at_the_rehearsal"))
+    assert gate.outcome is not Outcome.PASS
+    assert seen.witness.status is not Status.OK or seen.witness.ratio > 0.5
 
 
 def test_a_candidate_that_patches_the_checks_is_rejected_by_its_witness(witnessed):

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINTS = Path(__file__).with_name("constraints.txt")
 MEASURING = ("build", "measure-sdpa", "measure-candidate", "run", "baseline", "fuzz", "doctor")
-HEAVY = ("torch", "ninja", "nvidia-ml-py", "setuptools")
+HEAVY = ("torch", "ninja", "nvidia-ml-py", "setuptools", "matplotlib")
 """What only measuring needs. Judging and commenting are done on small machines."""
 
 

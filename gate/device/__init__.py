@@ -19,7 +19,10 @@ def choose_device(wanted: str, possible: Collection[str] = ("cuda", "cpu")) -> s
     if wanted == "auto":
         return "cuda" if "cuda" in possible and ("cpu" not in possible or _has_nvidia_gpu()) else "cpu"
     if wanted not in possible:
-        raise BadInputError(f"this candidate does not run on {wanted}; use --device {' or '.join(possible)}")
+        here = (
+            "" if "cpu" in possible else "; without a GPU it can be built (`kernel-gate build --arch 8.9`), not run"
+        )
+        raise BadInputError(f"this candidate does not run on {wanted}; use --device {' or '.join(possible)}{here}")
     return wanted
 
 

@@ -43,9 +43,7 @@ def referee(asked: Refereeing) -> Witnesses:
     seen: list[Witness] = []
     with _own_player(asked.device) as own:  # before CUDA is in use, which no fork survives
         device = open_device(asked.device)
-        bouts = [
-            sized(device, bout) for bout in asked.bouts
-        ]  # before the candidate's process is let in
+        bouts = [sized(device, bout) for bout in asked.bouts]  # before the candidate's process is let in
         try:
             with waiting(Path(asked.folder)) as channel:
                 channel.hear(Reply)

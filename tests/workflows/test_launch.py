@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +107,9 @@ def test_judging_needs_neither_torch_nor_a_compiler(module):
     assert any(each.startswith("torch") for each in measuring)
     assert not any(each.startswith(("torch", "ninja", "nvidia")) for each in judging)
     assert {"click", "numpy", "pydantic", "PyGithub", "scipy", "tabulate"} <= {each.split(">")[0] for each in judging}
+
+
+def test_every_package_of_the_hosted_judge_is_pinned(module):
+    pinned = {line.partition("==")[0].lower() for line in module.CONSTRAINTS.read_text().splitlines() if "==" in line}
+    wanted = {re.split(r"[<>=; \[]", each)[0].lower() for each in module.requirements(False)}
+    assert wanted <= pinned
