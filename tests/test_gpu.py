@@ -1,10 +1,12 @@
 """On a real GPU: faults are named and attributed, and what only a GPU allows a cheat is seen through."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from gate import nvml
+from gate.device import open_device
 from gate.judge import judge
 from gate.pipeline import Bench, measure_candidate, measure_sdpa
 from gate.records import Outcome, Status, Workload
@@ -90,3 +92,13 @@ def test_a_time_below_what_the_device_can_do_is_no_record(gpu_bench):
     run = judge(replace(measurement, evaluations=(forged,)), gpu_bench.settings.gates)
     assert run.verdict.outcome is Outcome.REJECTED
     assert "the least possible" in run.verdict.reason
+
+
+def test_lines_that_a_kernel_made_persist_in_l2_are_reset_before_every_timing(monkeypatch):
+    """What that is worth prints tests/benchmarks/persisting_l2.py: no test asserts a time."""
+    device, resets = open_device("cuda"), []
+    driver = SimpleNamespace(cuCtxResetPersistingL2Cache=lambda: resets.append(1))
+    monkeypatch.setattr(device, "_driver", driver)
+    memory = device.allocate(1 << 20)
+    device.time(lambda: memory.add_(1), lambda: None)
+    assert resets
