@@ -200,8 +200,8 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Se
     """
     from pydantic import TypeAdapter, ValidationError
 
-    table = _merged(asdict(Settings()), _read(path))
-    for override in overrides:
+    table, set_here = _merged(asdict(Settings()), _read(path)), tuple(overrides)
+    for override in set_here:
         _apply(table, override)
     try:
         return TypeAdapter(Settings).validate_python(table)
@@ -209,7 +209,10 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Se
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
-        raise BadInputError(f"{path or 'gate.toml'}: {where or 'settings'}: {said}") from error
+        source = "--set" if any(each.startswith(f"{where}=") for each in set_here) else path or "gate.toml"
+        raise BadInputError(
+            f"{source}: {where or 'settings'}: {said}; gate.toml has all names and defaults"
+        ) from error
 
 
 def _read(path: Path | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def command(cand: Path, against: Path, settings: Settings) -> int:
     from gate.judge import conduct
     from gate.records import EXIT_CODES as OUTCOME_CODES
     from gate.records import Outcome
-    from gate.regression import EXIT_CODES, changes, overall
+    from gate.regression import EXIT_CODES, Answer, changes, overall
     from gate.tables import changes_table
 
     new, recorded = (measurement_of(load(path)) for path in (cand, against))
@@ -34,6 +34,10 @@ def command(cand: Path, against: Path, settings: Settings) -> int:
     answer = overall(seen)
     click.echo(f"{answer.value.upper()}: {cand} against {against}\n")
     click.echo(changes_table(seen))
+    if answer is Answer.UNDECIDED:
+        click.echo(
+            "\nmeasure again, with more replicates: an interval decides where it lies on one side of the margin"
+        )
     behaved = conduct(new)
     return EXIT_CODES[answer] if behaved is Outcome.PASS else OUTCOME_CODES[behaved]
 

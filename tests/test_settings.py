@@ -188,3 +188,8 @@ def test_the_full_matrix_is_that_of_the_specification():
         (b, h, s) for b in (16, 32, 48) for h in (4, 8, 16) for s in (448, 512, 640)
     }
     assert {(each.head_dim, each.causal, each.dtype) for each in workloads} == {(64, False, "float16")}
+
+
+def test_a_setting_that_is_not_there_is_laid_to_the_option_that_named_it():
+    with pytest.raises(BadInputError, match=r"^--set: gates\.nothing: .*gate\.toml has all names"):
+        load_settings(overrides=["gates.nothing=1"])
