@@ -108,11 +108,10 @@ def fuzz(bench: Bench, candidate: Candidate, cases: Sequence[Case]) -> Report:
     """Checks a candidate on each case, and shrinks one failure; times nothing."""
     report = play(bench, candidate, {each: secrets.randbits(62) for each in cases})
     failed = [each for each in report.results if each.failed]
-    if not failed:
-        return report
-    source = source_of(candidate, report.build)
-    failure = _failure(bench, candidate, source, min(failed, key=_ease))
-    return replace(report, failure=failure, seconds=dict(bench.seconds))
+    failure = None
+    if failed:
+        failure = _failure(bench, candidate, source_of(candidate, report.build), min(failed, key=_ease))
+    return replace(report, build=report.build.as_evidence(), failure=failure, seconds=dict(bench.seconds))
 
 
 def play(bench: Bench, candidate: Candidate, cases: Mapping[Case, int]) -> Report:
@@ -129,7 +128,8 @@ def repeat(bench: Bench, candidate: Candidate, failure: Failure) -> Report:
     """A failure's smallest case once more."""
     report = play(bench, candidate, {failure.shrunk.case: failure.shrunk.seed})
     seen = next((each for each in report.results if each.failed), None)
-    return replace(report, failure=replace(failure, shrunk=seen) if seen else None)
+    shown = replace(failure, shrunk=seen) if seen else None
+    return replace(report, build=report.build.as_evidence(), failure=shown)
 
 
 def load_failure(path: Path) -> Failure:

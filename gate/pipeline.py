@@ -122,7 +122,8 @@ def _measurement(
     evaluations: Sequence[Evaluation] = (),
 ) -> Measurement:
     impl = None if candidate is None else candidate.name
-    return Measurement(environment, workloads, impl, built, tuple(evaluations), seconds=dict(bench.seconds))
+    made = built.as_evidence() if built else None
+    return Measurement(environment, workloads, impl, made, tuple(evaluations), seconds=dict(bench.seconds))
 
 
 def describe(bench: Bench) -> Environment:

@@ -110,7 +110,7 @@ def sanitize(bench: Bench, candidate: Candidate, dtype: Dtype, program: str) -> 
     """Builds the candidate, and runs it under every tool in turn."""
     _, built = prepare(bench, candidate)
     cases = small_cases(candidate, dtype)
-    report = SanitizerReport(candidate.name, built, cases)
+    report = SanitizerReport(candidate.name, built.as_evidence(), cases)
     if built.status is not Status.OK:
         return report
     seen: list[Sanitized] = []

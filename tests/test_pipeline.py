@@ -113,3 +113,15 @@ def test_where_the_time_went_is_kept_by_stage(bench, honest):
     seconds = measure_candidate(replace(with_baseline(bench, "best"), seconds={}), honest, WORKLOADS[:1]).seconds
     assert list(seconds) == ["start", "build", "check", "trace", "choose baseline", "time", "witness"]
     assert all(each >= 0 for each in seconds.values())
+
+
+def test_evidence_names_no_path_of_the_machine_that_built_it(bench):
+    measurement = measure_candidate(bench, find("honest", examples.ADVERSARIAL), WORKLOADS[:1])
+    assert measurement.build.status is Status.OK
+    assert (measurement.build.library, measurement.build.log) == (None, "")
+    assert measurement.build.key
+
+
+def test_a_build_that_failed_keeps_the_compilers_words(bench):
+    measurement = measure_candidate(bench, find("does_not_compile", examples.ADVERSARIAL), WORKLOADS[:1])
+    assert "error:" in measurement.build.log

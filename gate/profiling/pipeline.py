@@ -36,7 +36,8 @@ def profile(
         with bench.stage("profile"):
             seen = profile_workloads(bench.settings, candidate, built, baselines, options)
         evaluations = tuple(Evaluation(each, traces=traced[each], profiles=seen.get(each, ())) for each in workloads)
-    return Measurement(environment, workloads, impl, built, evaluations, dict(bench.seconds))
+    made = built.as_evidence() if built else None
+    return Measurement(environment, workloads, impl, made, evaluations, dict(bench.seconds))
 
 
 def _traced(bench: Bench, wanted: str, workloads: Sequence[Workload]) -> Mapping[Workload, tuple[Trace, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gate.records.base import Record, Status, require
 from gate.records.occupancy import MOST_THREADS, Occupancy, occupancy
@@ -82,6 +82,13 @@ class Build(Record):
         require(self.status in allowed, f"a build cannot end as {self.status}")
         require(self.status is Status.OK or self.library is None, "a build that failed has no library")
         require(self.status is Status.OK or bool(self.message), "a build that failed says why")
+
+    def as_evidence(self) -> Build:
+        """What a measurement keeps: a library's path means nothing elsewhere, nor do the commands that made it.
+
+        A build that failed keeps its log: there are the compiler's words.
+        """
+        return replace(self, library=None, log="") if self.status is Status.OK else self
 
 
 @dataclass(frozen=True, slots=True)
