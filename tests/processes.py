@@ -12,11 +12,11 @@ DEADLINE_S = 60.0
 
 
 def eventually(condition: Callable[[], object]) -> bool:
-    """Whether the condition comes true before the deadline."""
+    """Whether the condition comes true before the deadline, if only once."""
     deadline = time.monotonic() + DEADLINE_S
-    while not condition() and time.monotonic() < deadline:
+    while not (came := condition()) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return bool(condition())
+    return bool(came)
 
 
 def alive(pid: int) -> bool:
