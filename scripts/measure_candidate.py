@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 @options.config
 @options.measuring
 @options.baseline
-@click.option("--ncu", is_flag=True, help="Also read hardware counters, with Nsight Compute.")
+@options.ncu("none")
 @options.settings
 @options.out_file
 def command(
     impl: str, kernels: Path, config: str | None, shapes: tuple[str, ...], dtype: str | None, device: str,
-    ncu: bool, settings: Settings, out: Path | None,
+    ncu: str, settings: Settings, out: Path | None,
 ) -> int:  # fmt: skip
     """Build and check a candidate, and time it between the baseline, the baseline again and an empty launch."""
     from gate.device import choose_device
     from gate.judge import conduct
     from gate.pipeline import measure_candidate
     from gate.profiling.show import profile_text
+    from gate.profiling.stage import wanted_counters
     from gate.records import EXIT_CODES
     from gate.registry import find
     from gate.tables import times_table
@@ -38,11 +39,13 @@ def command(
     candidate = find(impl, kernels, config)
     chosen = choose_device(device, candidate.devices)
     workloads = options.workloads(shapes, dtype, chosen, settings)
+    counters = wanted_counters(ncu, chosen, settings.gates)
     options.check_writable(out)
     with options.bench(chosen, settings) as bench:
-        measurement = measure_candidate(bench, candidate, workloads, counters=None if ncu else 0)
+        measurement = measure_candidate(bench, candidate, workloads, counters=counters)
     options.deliver(measurement, out, times_table)
-    click.echo(profile_text(measurement) if ncu else "", nl=ncu)
+    if counters != 0:
+        click.echo(profile_text(measurement))
     return EXIT_CODES[conduct(measurement)]
 
 

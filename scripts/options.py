@@ -72,6 +72,19 @@ improvement = setting("--improvement", "gates.improvement", type=float, help="Fa
 strict = setting("--strict", "gates.strict", is_flag=True, default=None, help="The whole interval under --speedup.")
 
 
+def ncu(default: str) -> Callable[[F], F]:
+    """Of which workloads to read hardware counters; the command gets `ncu`."""
+    return click.option(
+        "--ncu",
+        type=click.Choice(["none", "worst", "all"]),
+        is_flag=False,
+        flag_value="all",
+        default=default,
+        show_default=True,
+        help="Read hardware counters of all workloads (just --ncu), or of the one where the candidate does worst.",
+    )
+
+
 def settings(command: F) -> Callable[..., Any]:
     """--policy and --set; the command gets `settings`, with all overrides applied."""
 

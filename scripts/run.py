@@ -22,16 +22,12 @@ if TYPE_CHECKING:
 @options.baseline
 @options.judging
 @options.settings
-@click.option(
-    "--ncu/--no-ncu",
-    default=None,
-    help="Read hardware counters on every workload, or none. Default: where the candidate does worst.",
-)
+@options.ncu("worst")
 @click.option("--advisory", is_flag=True, help="Exit 0 whatever the verdict; the verdict itself stays what it is.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("artifacts"), help="The folder to write to.")
 def command(
     impl: str, kernels: Path, config: str | None, shapes: tuple[str, ...], dtype: str | None, device: str,
-    settings: Settings, ncu: bool | None, advisory: bool, out: Path,
+    settings: Settings, ncu: str, advisory: bool, out: Path,
 ) -> int:  # fmt: skip
     """Build, check, time and judge a candidate; writes run.json, comment.md and env.json."""
     from gate.device import choose_device

@@ -135,17 +135,23 @@ def test_only_what_was_timed_is_profiled():
 @pytest.mark.parametrize(
     ("asked", "device", "required", "there", "wanted"),
     [
-        (None, "cuda", False, True, 1),
-        (None, "cuda", False, False, 0),
-        (None, "cuda", True, False, None),
-        (False, "cuda", False, True, 0),
-        (True, "cuda", False, False, None),
-        (True, "cpu", True, True, 0),
+        ("worst", "cuda", False, True, 1),
+        ("worst", "cuda", False, False, 0),
+        ("worst", "cuda", True, False, None),
+        ("worst", "cpu", False, True, 0),
+        ("none", "cuda", False, True, 0),
+        ("none", "cuda", True, True, None),
+        ("all", "cuda", False, False, None),
     ],
 )
 def test_counters_are_read_where_asked_for_or_possible(monkeypatch, asked, device, required, there, wanted):
     monkeypatch.setattr("gate.profiling.stage.find_ncu", lambda: "/usr/bin/ncu" if there else None)
     assert wanted_counters(asked, device, Policy(require_profile=required)) == wanted
+
+
+def test_all_counters_cannot_be_asked_for_without_a_gpu():
+    with pytest.raises(BadInputError, match="leave --ncu off"):
+        wanted_counters("all", "cpu", Policy())
 
 
 def test_counters_of_one_workload_are_those_where_the_candidate_does_worst():

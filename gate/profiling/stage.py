@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from gate.errors import BadInputError
 from gate.profiling.collect import Profiler, not_measured, open_profiler, profile_calls
 from gate.profiling.messages import Call, HarnessRequest
 from gate.profiling.names import same_kernel
@@ -104,10 +105,15 @@ def _that_ran(codes: Sequence[MachineCode], profile: Profile) -> tuple[MachineCo
     return tuple(code for code in found if code is not None)
 
 
-def wanted_counters(asked: bool | None, device: str, policy: Policy) -> int | None:
-    """Of how many workloads to read counters: all (None) where asked or required, else of one where there is ncu."""
-    if device != "cuda" or asked is False:
+def wanted_counters(asked: str, device: str, policy: Policy) -> int | None:
+    """Of how many workloads to read counters: None for all; of the worst one only where there is an ncu.
+
+    Raises BadInputError where all are asked for and there is no GPU to count on.
+    """
+    if device != "cuda":
+        if asked == "all":
+            raise BadInputError("hardware counters are a GPU's: leave --ncu off, or choose --device cuda")
         return 0
-    if asked or policy.require_profile:
+    if asked == "all" or policy.require_profile:
         return None
-    return 1 if find_ncu() is not None else 0
+    return 1 if asked == "worst" and find_ncu() is not None else 0
