@@ -7,7 +7,6 @@ escaped. What GitHub would refuse as too long is written again with fewer facts 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -15,16 +14,12 @@ from tabulate import tabulate
 
 from gate.profiling.show import is_profiled
 from gate.records import Estimate, Outcome, Run, Workload
-from gate.render import HEADERS, MARKS, evidence, headline, rows
-from gate.words import speedup_in_words
+from gate.render import HEADERS, MARKS, NOT_PROFILED, evidence, headline, rows
+from gate.words import one_line, speedup_in_words
 
 BASE_HEADER = "against the merge base"
 COLORS = {Outcome.PASS: "brightgreen", Outcome.REJECTED: "red", Outcome.FAILED: "red"}
 MOST_CELL = 80
-NOT_PROFILED = (
-    "Nsight Compute: not measured. `kernel-gate doctor --device cuda` on the runner says whether its counters may be "
-    "read, and how to permit it."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +150,5 @@ def escape(text: str) -> str:
 
 
 def _plain(text: str, most: int) -> str:
-    """One line without control characters or marks that turn the direction of writing."""
-    line = "".join(" " if _is_control(each) else each for each in text[:most])
-    left = len(text) - most
+    line, left = one_line(text[:most]), len(text) - most
     return line if left <= 0 else f"{line} … ({left} characters more in run.json)"
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Cs") and character not in "\u200d\ufe0f"

@@ -1,4 +1,4 @@
-"""A run in the words of its readers: the facts that `terminal` prints and `gate.markdown` posts.
+"""A run in the words of its readers: the facts that `terminal` prints, and `gate.markdown` and `gate.page` show.
 
 First the verdict and its reason, then what to do, then one table, then the evidence.
 """
@@ -21,6 +21,10 @@ MARKS = {
     Outcome.ENVIRONMENT: "🔧",
 }
 HEADERS = ("workload", "baseline", "baseline ms", "candidate ms", "speedup", "could see", "verdict")
+NOT_PROFILED = (
+    "Nsight Compute: not measured. `kernel-gate doctor --device cuda` on the runner says whether its counters may be "
+    "read, and how to permit it."
+)
 MOST_NAME = 80
 METHOD = (
     "Every replicate is a fresh process: arms created in random order at random addresses; in every round each arm "

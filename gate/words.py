@@ -1,6 +1,8 @@
-"""Ratios of times in words, the same everywhere."""
+"""Ratios of times in words, and text from outside made fit to show, the same everywhere."""
 
 from __future__ import annotations
+
+import unicodedata
 
 from gate.records import Comparison, Estimate
 
@@ -23,3 +25,12 @@ def speedup_in_words(ratio: Estimate) -> str:
 def speed_in_words(comparison: Comparison) -> str:
     """How the candidate's time compares, as a ratio with its interval."""
     return f"ratio {in_words(comparison.ratio)} to {comparison.baseline}"
+
+
+def one_line(text: str) -> str:
+    """Text from outside without control characters, line ends, or marks that turn the direction of writing."""
+    return "".join(" " if _is_control(each) else each for each in text)
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Cs") and character not in "\u200d\ufe0f"

@@ -25,16 +25,18 @@ if TYPE_CHECKING:
 @options.judging
 @options.settings
 @click.option("--out", type=click.Path(path_type=Path), help="Write the judged run to this file.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write a web page about it to this file.")
 @click.option("--github", is_flag=True, help="Also write annotations, the job's summary and its outputs.")
 def command(
     cand: Path, sdpa: Path | None, impl: str | None, device: str | None, required: bool, settings: Settings,
-    out: Path | None, github: bool,
+    out: Path | None, report: Path | None, github: bool,
 ) -> int:  # fmt: skip
     """Judge a measurement. The policy is gate.toml's and these options', never the evidence's own."""
     from gate.compare import join
     from gate.expected import refuse_other
-    from gate.files import load, measurement_of, write_record
+    from gate.files import load, measurement_of, write_record, write_text
     from gate.judge import judge
+    from gate.page import page
     from gate.render import terminal
 
     measurement = refuse_other(measurement_of(load(cand)), cand, impl, device)
@@ -46,6 +48,8 @@ def command(
     run = judge(measurement, settings.gates)
     if out is not None:
         write_record(out, run)
+    if report is not None:
+        write_text(report, page(run))
     click.echo(terminal(run))
     if github:
         from gate.github.summary import tell_job

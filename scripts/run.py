@@ -29,7 +29,7 @@ def command(
     impl: str, kernels: Path, config: str | None, shapes: tuple[str, ...], dtype: str | None, device: str,
     settings: Settings, ncu: str, advisory: bool, out: Path,
 ) -> int:  # fmt: skip
-    """Build, check, time and judge a candidate; writes run.json, comment.md and env.json."""
+    """Build, check, time and judge a candidate; writes run.json, report.html, comment.md and env.json."""
     from gate.device import choose_device
     from gate.judge import judge
     from gate.pipeline import measure_candidate
@@ -48,7 +48,7 @@ def command(
     _write(out, run)
     click.echo(terminal(run))
     click.echo(time_spent(run.measurement))
-    click.echo(f"written: {out}/run.json, {out}/comment.md, {out}/env.json")
+    click.echo(f"written: {out}/run.json, {out}/report.html, {out}/comment.md, {out}/env.json")
     if advisory and run.verdict.exit_code:
         click.echo(f"advisory: exit code {run.verdict.exit_code} of the verdict is reported as 0")
     return 0 if advisory else run.verdict.exit_code
@@ -57,8 +57,10 @@ def command(
 def _write(out: Path, run: Run) -> None:
     from gate.files import write_record, write_text
     from gate.markdown import markdown
+    from gate.page import page
 
     write_record(out / "run.json", run)
+    write_text(out / "report.html", page(run))
     write_text(out / "comment.md", markdown(run))
     write_record(out / "env.json", run.measurement.environment, indent=2)
 

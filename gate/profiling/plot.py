@@ -103,6 +103,8 @@ def save(measurement: Measurement, path: Path, form: str) -> bool:
 
 
 def _draw(axes: Any, shown: Sequence[Point], ceilings: dict[str, Roof], device: str) -> None:
+    from matplotlib.ticker import LogFormatter
+
     low, high = min(each.intensity for each in shown) / REACH, max(each.intensity for each in shown) * REACH
     ridges = [roof.ridge for roof in ceilings.values() if roof.ridge is not None]
     low, high = min([low, *(each / REACH for each in ridges)]), max([high, *(each * REACH for each in ridges)])
@@ -113,6 +115,9 @@ def _draw(axes: Any, shown: Sequence[Point], ceilings: dict[str, Roof], device: 
             _mark(axes, each, f"C{number}")
     axes.set(xscale="log", yscale="log", xlim=(low, high), title=f"Roofline on {device}")
     axes.set(xlabel="arithmetic intensity (flops a byte of DRAM traffic)", ylabel="TFLOP/s")
+    for axis in (axes.xaxis, axes.yaxis):  # 200 and 600 rather than powers of ten
+        axis.set_major_formatter(LogFormatter())
+        axis.set_minor_formatter(LogFormatter(minor_thresholds=(2.0, 0.5)))
     axes.grid(visible=True, which="both", alpha=0.2)
     axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 

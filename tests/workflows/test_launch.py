@@ -71,6 +71,13 @@ def test_a_flag_is_true_false_or_left_out(text, strict, launch, tmp_path):
     assert load(tmp_path / "run.json").policy.strict is strict
 
 
+def test_a_judge_that_refuses_leaves_no_page_of_an_earlier_job(launch, tmp_path):
+    (tmp_path / "report.html").write_text("older")
+    done = launch("gate", KERNEL_GATE_GATE_CAND="absent.json", KERNEL_GATE_GATE_REPORT="report.html")
+    assert done.returncode == 64
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_several_shapes_are_separated_by_spaces(launch):
     done = launch("measure-candidate", IMPL="x", KERNEL_GATE_MEASURE_CANDIDATE_SHAPES="1,8,512,64 broken")
     assert done.returncode == 64
@@ -89,27 +96,29 @@ def test_a_module_in_the_working_folder_is_not_imported(launch, tmp_path):
 
 
 def test_an_environment_is_made_once_and_found_by_what_is_in_it(module):
-    assert module.environment(False) == module.environment(False)
+    assert module.environment("plan") == module.environment("comment")
     assert len(module.made) == 1
-    module.environment(True)
+    module.environment("run")
     assert len(module.made) == 2
 
 
 def test_an_environment_that_was_left_half_made_is_made_anew(module):
-    folder = module.environment(False).parents[1]
+    folder = module.environment("plan").parents[1]
     (folder / "ready").unlink()
-    module.environment(False)
+    module.environment("plan")
     assert len(module.made) == 2
 
 
-def test_judging_needs_neither_torch_nor_a_compiler(module):
-    judging, measuring = module.requirements(False), module.requirements(True)
-    assert any(each.startswith("torch") for each in measuring)
-    assert not any(each.startswith(("torch", "ninja", "nvidia")) for each in judging)
-    assert {"click", "numpy", "pydantic", "PyGithub", "scipy", "tabulate"} <= {each.split(">")[0] for each in judging}
+def test_only_measuring_needs_torch_and_a_compiler(module):
+    commenting, judging, measuring = (
+        {each.split(">")[0] for each in module.requirements(command)} for command in ("comment", "gate", "run")
+    )
+    assert commenting == {"click", "numpy", "pydantic", "PyGithub", "scipy", "tabulate"}
+    assert judging - commenting == {"jinja2", "matplotlib"}
+    assert measuring - judging == {"torch", "ninja", "nvidia-ml-py", "setuptools"}
 
 
 def test_every_package_of_the_hosted_judge_is_pinned(module):
     pinned = {line.partition("==")[0].lower() for line in module.CONSTRAINTS.read_text().splitlines() if "==" in line}
-    wanted = {re.split(r"[<>=; \[]", each)[0].lower() for each in module.requirements(False)}
+    wanted = {re.split(r"[<>=; \[]", each)[0].lower() for each in module.requirements("gate")}
     assert wanted <= pinned

@@ -52,10 +52,10 @@ def test_a_run_ends_with_the_code_of_the_verdict_that_it_prints(ran):
 
 def test_a_run_writes_its_files_and_nothing_else(ran):
     folder, done = ran
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["comment.md", "env.json", "run.json"]
+    written = {path.name for path in (folder / "out").iterdir()}
+    assert written == {"run.json", "report.html", "comment.md", "env.json"}
     assert sorted(path.name for path in folder.iterdir()) == ["out"]
-    for name in ("run.json", "comment.md", "env.json"):
-        assert name in done.stdout
+    assert [name for name in written if f"{folder}/out/{name}" not in done.stdout] == []
 
 
 def test_the_run_validates_and_holds_every_sample(ran):
