@@ -21,7 +21,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38  # linux/prctl.h
@@ -55,12 +55,13 @@ def conceal(hidden: bool = True) -> None:
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, int(not hidden), 0, 0, 0)
 
 
-def confine(directories: Iterable[str] = ()) -> int:
+def confine(directories: Iterable[str] = (), kept: Collection[int] = ()) -> int:
     """Confines this process and all that it starts; returns the ABI that was used, 0 for none.
 
-    What is written goes to `directories`, the temporary folder, devices and caches. For good: there is no way back.
+    What is written goes to `directories`, the temporary folder, devices and caches; of the capabilities, those in
+    `kept` stay. For good: there is no way back.
     """
-    _give_up_privileges()
+    _give_up_privileges(kept)
     abi = landlock_abi()
     if abi < LEAST_ABI:
         return 0
@@ -81,17 +82,17 @@ def prepare() -> None:
         subprocess.run([helper, "-u", "-c=0"], check=False)
 
 
-def _give_up_privileges() -> None:
+def _give_up_privileges(kept: Collection[int] = ()) -> None:
     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _drop_capabilities()
+    _drop_capabilities(set(DROPPED) - set(kept))
 
 
-def _drop_capabilities() -> None:
+def _drop_capabilities(numbers: Iterable[int]) -> None:
     """By struct __user_cap_data_struct[2]: effective, permitted and inheritable, the lower 32 bits first."""
     header, held = struct.pack("Ii", CAPABILITY_VERSION, 0), ctypes.create_string_buffer(24)
     libc = ctypes.CDLL(None)
     if libc.capget(header, held) == 0:
-        dropped = sum(1 << number for number in DROPPED)
+        dropped = sum(1 << number for number in numbers)
         words = [dropped & 0xFFFFFFFF] * 3 + [dropped >> 32] * 3
         kept = [word & ~gone for word, gone in zip(struct.unpack("6I", held.raw), words, strict=True)]
         libc.capset(header, struct.pack("6I", *kept))

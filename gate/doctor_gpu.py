@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from gate import nvml
+from gate import nvml, watching
 from gate.errors import UnfitEnvironmentError
 from gate.findings import Finding
 from gate.records.gpu import HOT_C, Gpu, GpuState
 
-PARAMETERS, STATUS = Path("/proc/driver/nvidia/params"), Path("/proc/self/status")
+STATUS = Path("/proc/self/status")
 CAP_SYS_ADMIN = 1 << 21  # linux/capability.h
 MIN_DRIVER = 525  # the first that runs CUDA 12, which PyTorch is built for
 MIN_CAPABILITY = (8, 0)
@@ -115,24 +115,15 @@ ABOUT_NOW: tuple[Callable[[GpuState], Finding], ...] = (_throttling, _temperatur
 
 def _counters() -> Finding:
     """Whether Nsight Compute may read the hardware counters as this user."""
-    for_all = _parameter("RmProfilingAdminOnly")
+    for_all = watching.parameter("RmProfilingAdminOnly")
     allowed = for_all == "0" or _is_admin()
-    seen = {"0": "everyone may", "1": "administrators only", None: f"no {PARAMETERS}"}.get(for_all, f"{for_all}")
+    unknown = f"no {watching.PARAMETERS}"
+    seen = {"0": "everyone may", "1": "administrators only", None: unknown}.get(for_all, f"{for_all}")
     remedy = (
         "put `options nvidia NVreg_RestrictProfilingToAdminUsers=0` into /etc/modprobe.d/ and reboot, "
         "or run as root (in a container: with --cap-add SYS_ADMIN)"
     )
     return Finding("hardware counters permitted", allowed, seen, remedy)
-
-
-def _parameter(name: str) -> str | None:
-    """A setting of the kernel module, or None where it cannot be read."""
-    try:
-        lines = PARAMETERS.read_text().splitlines()
-    except OSError:
-        return None
-    values = dict(line.split(": ", 1) for line in lines if ": " in line)
-    return values.get(name)
 
 
 def _is_admin() -> bool:

@@ -16,12 +16,22 @@ from gate.files import from_json
 from gate.implementations import CandidateError, Implementation, Operands, open_implementation
 from gate.records import Case, Status
 from gate.sanitizer import RAN, HarnessRequest
+from gate.watching import confine_watched
 
 
 def main(path: str, kind: str = "cuda") -> None:
-    """Runs every case that the candidate supports. Raises what it raises."""
+    """Confines this process for good, and answers one request."""
     asked = from_json(HarnessRequest, Path(path).read_text(), path)
-    device, implementation = open_device(kind), open_implementation(asked.impl, asked.candidate)
+    device = open_device(kind)
+    device.empty_launch()()  # what watches this process opens its files with the first launch
+    device.synchronize()
+    confine_watched()
+    perform(asked, device)
+
+
+def perform(asked: HarnessRequest, device: Device) -> None:
+    """Runs every case that the candidate supports. Raises what it raises."""
+    implementation = open_implementation(asked.impl, asked.candidate)
     ran = sum(_run(device, implementation, case) for case in asked.cases)
     print(f"{RAN} {ran} of {len(asked.cases)} cases")
 

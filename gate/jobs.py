@@ -9,14 +9,24 @@ from typing import Any
 
 import torch
 
-from gate import files
+from gate import files, watching
 from gate.check import check
 from gate.compiling import compile_library
 from gate.device import Device, open_device
 from gate.environment import describe
 from gate.files import from_json, to_json
 from gate.implementations import CandidateError, open_implementation
-from gate.messages import Attempt, CheckRequest, Compilation, Compiled, EnvironmentRequest, Plan, TraceRequest, Traces
+from gate.messages import (
+    Attempt,
+    CheckRequest,
+    Compilation,
+    Compiled,
+    EnvironmentRequest,
+    Plan,
+    TraceRequest,
+    Traces,
+    Watching,
+)
 from gate.records import Correctness, Environment, Status, Trace
 from gate.replicate import run_replicate
 from gate.tracing import trace
@@ -108,6 +118,10 @@ def _environment(request: str) -> str:
     return to_json(describe(open_device(asked.device)))
 
 
+def _watch(request: str) -> str:
+    return to_json(watching.run(from_json(Watching, request, "a request to watch")))
+
+
 JOBS: Mapping[str, Callable[[str], str]] = {
     "check": _check,
     "compile": _compile,
@@ -116,4 +130,5 @@ JOBS: Mapping[str, Callable[[str], str]] = {
     "referee": _referee,
     "replicate": _replicate,
     "trace": _trace,
+    watching.JOB: _watch,
 }

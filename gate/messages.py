@@ -44,6 +44,22 @@ class Compiled(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Watching(Record):
+    """A profiler or a sanitizer with the program that it is to watch, and variables beside the server's own."""
+
+    command: tuple[str, ...]
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched(Record):
+    """How it left, and the end of what both printed."""
+
+    code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckRequest(Record):
     """One case to check a candidate on."""
 

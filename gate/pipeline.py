@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from gate.asking import check_candidate, describe_environment, trace_implementations
 from gate.build import build
@@ -14,6 +15,8 @@ from gate.compare import compare, fastest
 from gate.errors import BadInputError
 from gate.judge import is_clear
 from gate.messages import Plan
+from gate.profiling.collect import open_profiler
+from gate.profiling.program import Options
 from gate.profiling.stage import profile_evaluations
 from gate.records import (
     EMPTY,
@@ -100,8 +103,9 @@ def _profile(
     bench: Bench, candidate: Candidate, built: Build, evaluations: list[Evaluation], most: int | None
 ) -> list[Evaluation]:
     bench.progress("profile", 0, 1)
+    opened = partial(open_profiler, bench.server, bench.settings.limits.profile_s, Options())
     with bench.stage("profile"):
-        return profile_evaluations(bench.settings, candidate, built, evaluations, most)
+        return profile_evaluations(bench.settings, candidate, built, evaluations, most, opened)
 
 
 def measure_sdpa(bench: Bench, wanted: str, workloads: tuple[Workload, ...]) -> Measurement:

@@ -6,12 +6,9 @@ on small cases, once for each tool.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,7 +22,8 @@ from gate.outcomes import OUTCOMES
 from gate.pipeline import Bench, prepare, source_of
 from gate.records import EXIT_CODES, SCHEMA_VERSION, Build, Case, Dtype, Record, Status, Workload
 from gate.registry import Candidate
-from gate.workers import stripped_environment
+from gate.watching import watch
+from gate.workers import WorkerServer
 
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 PROGRAM, TOOLKIT = "compute-sanitizer", "/usr/local/cuda"
@@ -119,32 +117,17 @@ def sanitize(bench: Bench, candidate: Candidate, dtype: Dtype, program: str) -> 
         write_text(path, to_json(HarnessRequest(candidate.name, source_of(candidate, built), cases)))
         for number, tool in enumerate(TOOLS):
             bench.progress(f"{PROGRAM} --tool {tool}", number, len(TOOLS))
-            seen.append(run_tool(program, tool, [*HARNESS, str(path)]))
+            seen.append(run_tool(bench.server, program, tool, [*HARNESS, str(path)]))
     return replace(report, tools=tuple(seen))
 
 
-def run_tool(program: str, tool: str, command: Sequence[str], limit_s: float = TOOL_S) -> Sanitized:
+def run_tool(
+    server: WorkerServer, program: str, tool: str, command: Sequence[str], limit_s: float = TOOL_S
+) -> Sanitized:
     """One tool on one program, which says `kernel-gate: ran` when it is through."""
     call = [program, "--tool", tool, "--target-processes", "application-only", *command]
-    environment = {**stripped_environment(os.environ), "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
-    with subprocess.Popen(
-        call,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=environment,
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            return Sanitized(tool, None, message=f"did not end within {limit_s:.0f} s and was killed")
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    return read_output(tool, output)
+    seen = watch(server, call, limit_s, {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"})
+    return Sanitized(tool, None, message=seen.message) if seen.code is None else read_output(tool, seen.output)
 
 
 def read_output(tool: str, output: str) -> Sanitized:

@@ -105,7 +105,12 @@ def _close_all_but(reply: int) -> None:
 
 
 def _confine(job: dict[str, Any]) -> None:
-    """A compiler writes into its own folder besides. The witness stays hidden from the candidate beside it."""
+    """A compiler writes into its own folder besides. The witness stays hidden from the candidate beside it.
+
+    What watches a candidate is not confined: the program under it confines itself (gate/watching.py).
+    """
+    if job["kind"] == "watch":
+        return
     folders = [json.loads(each)["directory"] for each in job["requests"]] if job["kind"] == "compile" else []
     confinement.conceal(job["kind"] == "referee")
     confinement.confine(folders)

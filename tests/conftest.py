@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ def surroundings(request: pytest.FixtureRequest) -> Iterator[None]:
         patch.setenv("KERNEL_GATE_CACHE", str(request.config.cache.mkdir("builds")))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.delenv("IMPL", raising=False)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts behind itself has it ignored
         yield
 
 

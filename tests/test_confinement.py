@@ -93,7 +93,7 @@ def test_a_kernel_without_landlock_confines_what_it_can(monkeypatch):
 
     calls = []
     monkeypatch.setattr(confinement, "_syscall", lambda *arguments: calls.append(arguments) or -1)
-    monkeypatch.setattr(confinement, "_give_up_privileges", lambda: calls.append("privileges"))
+    monkeypatch.setattr(confinement, "_give_up_privileges", lambda kept: calls.append("privileges"))
     assert confinement.confine() == 0
     assert calls[0] == "privileges"
     assert len(calls) == 2  # it asked for the version, and took the answer

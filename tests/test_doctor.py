@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gate import doctor_gpu
+from gate import doctor_gpu, watching
 from gate.doctor import examine
 from gate.tables import doctor_table
 from tests import nvml_fake
@@ -14,7 +14,7 @@ from tests.nvml_fake import FakeGpu, FakeNvml
 @pytest.fixture
 def gpu(monkeypatch, tmp_path):
     """A healthy L4 on a machine where everyone may read its counters."""
-    monkeypatch.setattr(doctor_gpu, "PARAMETERS", tmp_path / "params")
+    monkeypatch.setattr(watching, "PARAMETERS", tmp_path / "params")
     monkeypatch.setattr("gate.nvml._pids_are_the_hosts", lambda: True)
     monkeypatch.setattr(doctor_gpu, "_is_admin", lambda: False)
     allow(tmp_path, "0")

@@ -93,7 +93,7 @@ def asked(monkeypatch, candidate=None, built=None, workloads=(MIDDLE, LARGE), an
     monkeypatch.setattr("gate.profiling.stage.profile_calls", profile_calls)
     baselines = dict.fromkeys(workloads, "sdpa:flash")
     settings = examples.settings()
-    seen = profile_workloads(settings, candidate, built, baselines, opened=lambda limit, options: "a profiler")
+    seen = profile_workloads(settings, candidate, built, baselines, lambda: "a profiler")
     return seen, requests
 
 
@@ -115,7 +115,7 @@ def test_the_baseline_never_shares_a_process_with_the_candidate(monkeypatch, pyt
     monkeypatch.setattr("gate.profiling.stage.profile_calls", profile_calls)
     seen = profile_workloads(
         examples.settings(), candidate, examples.build(library=None), {LARGE: "sdpa:cudnn", MIDDLE: "sdpa:flash"},
-        opened=lambda limit, options: object(),
+        object,
     )  # fmt: skip
     mine, theirs = requests
     assert mine.candidate == candidate.entry
@@ -128,7 +128,7 @@ def test_the_baseline_never_shares_a_process_with_the_candidate(monkeypatch, pyt
 
 def test_only_what_was_timed_is_profiled():
     untimed = Evaluation(LARGE, examples.incorrect())
-    seen = profile_evaluations(examples.settings(), None, None, [untimed], opened=lambda *_: "never asked")
+    seen = profile_evaluations(examples.settings(), None, None, [untimed], None, lambda: "never asked")
     assert seen == [untimed]
 
 
@@ -159,7 +159,7 @@ def test_counters_of_one_workload_are_those_where_the_candidate_does_worst():
     slow = replace(examples.evaluation(trial=examples.trial(1.5)), workload=LARGE)
     asked = []
 
-    def opened(seconds, options):
+    def opened():
         return "no ncu here"
 
     for most in (1, None):

@@ -13,10 +13,9 @@ from gate.profiling import program
 from gate.profiling.collect import open_profiler, profile_calls
 from gate.profiling.harness import perform
 from gate.profiling.messages import Call, HarnessAnswer, HarnessRequest
-from gate.profiling.process import run_limited
 from gate.profiling.program import Options, explain
 from gate.records import Status, Workload
-from tests.processes import DEADLINE_S, alive, eventually
+from tests.processes import alive, eventually
 from tests.profiles import FULL, LARGE, MIDDLE, SMALL
 
 NCU = """\
@@ -41,7 +40,7 @@ PERMISSION = (
 
 
 @pytest.fixture
-def ncu(tmp_path, monkeypatch):
+def ncu(server, tmp_path, monkeypatch):
     """Installs a program of that name, and a harness that says it made three calls."""
 
     def install(body=PLAY, recorded=None, answer=None, listed="", limit_s=20.0):
@@ -54,7 +53,7 @@ def ncu(tmp_path, monkeypatch):
         monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
         said = to_json(answer or HarnessAnswer(Status.OK, 3))
         harness = (sys.executable, "-c", f"print('noise'); print('kernel-gate: ' + {said!r})")
-        opened = open_profiler(limit_s, Options())
+        opened = open_profiler(server, limit_s, Options())
         assert not isinstance(opened, str), opened
         return replace(opened, harness=harness)
 
@@ -181,25 +180,20 @@ def test_ncu_that_hangs_is_ended_with_all_it_started(ncu, tmp_path):
         assert eventually(lambda pid=pid: not alive(pid))
 
 
-def test_what_is_left_behind_does_not_hold_the_answer_back():
-    done = run_limited(["sh", "-c", "sleep 1000 & echo done"], os.environ, DEADLINE_S)
-    assert (done.code, done.output) == (0, "done\n")
-
-
-def test_without_ncu_the_reason_says_how_to_get_it(monkeypatch, tmp_path):
+def test_without_ncu_the_reason_says_how_to_get_it(server, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(program.shutil, "which", lambda name: None)
-    said = open_profiler(1.0, Options())
+    said = open_profiler(server, 1.0, Options())
     assert isinstance(said, str)
     assert said.startswith("no ncu; install Nsight Compute")
 
 
-def test_ncu_that_does_not_run_says_so(tmp_path, monkeypatch):
+def test_ncu_that_does_not_run_says_so(server, tmp_path, monkeypatch):
     path = tmp_path / "ncu"
     path.write_text("#!/bin/sh\necho 'libfoo.so: cannot open shared object file' >&2; exit 127\n")
     path.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert "libfoo.so" in str(open_profiler(1.0, Options()))
+    assert "libfoo.so" in str(open_profiler(server, 1.0, Options()))
 
 
 def test_the_recorded_failure_is_explained():

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from gate import harness, sanitizer
+from gate.device import open_device
 from gate.errors import BadInputError, UnfitEnvironmentError
-from gate.files import to_json, write_text
 from gate.records import Case, Status, Workload
 from gate.registry import find
 from gate.sanitizer import (
@@ -128,13 +128,13 @@ def fake(tmp_path, monkeypatch):
     return make
 
 
-def test_a_tool_runs_the_program_and_both_are_heard(fake):
-    seen = run_tool(fake(CLEAN.replace(RAN, "")), "memcheck", [sys.executable, "-c", f"print({RAN!r})"])
+def test_a_tool_runs_the_program_and_both_are_heard(server, fake):
+    seen = run_tool(server, fake(CLEAN.replace(RAN, "")), "memcheck", [sys.executable, "-c", f"print({RAN!r})"])
     assert (seen.errors, seen.status) == (0, Status.OK)
 
 
-def test_a_program_that_does_not_end_is_killed(fake):
-    seen = run_tool(fake(), "memcheck", [sys.executable, "-c", "import time; time.sleep(600)"], limit_s=1.0)
+def test_a_program_that_does_not_end_is_killed(server, fake):
+    seen = run_tool(server, fake(), "memcheck", [sys.executable, "-c", "import time; time.sleep(600)"], limit_s=1.0)
     assert seen.errors is None
     assert "did not end within 1 s" in seen.message
 
@@ -152,12 +152,10 @@ def test_what_does_not_build_is_not_run(fake, bench):
     assert (seen.tools, seen.exit_code) == ((), 3)
 
 
-def test_the_small_program_calls_the_candidate_on_every_case(tmp_path, capfd):
+def test_the_small_program_calls_the_candidate_on_every_case(capfd):
     source = examples.ADVERSARIAL / "python_honest" / "kernel.py"
     cases = tuple(Case(Workload(1, 2, seq_len, 32, "float32")) for seq_len in (8, 17))
-    path = tmp_path / "request.json"
-    write_text(path, to_json(HarnessRequest("python_honest", str(source), cases)))
-    harness.main(str(path), "cpu")
+    harness.perform(HarnessRequest("python_honest", str(source), cases), open_device("cpu"))
     assert capfd.readouterr().out == "kernel-gate: ran 2 of 2 cases\n"
 
 

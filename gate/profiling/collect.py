@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,11 +12,11 @@ from gate.errors import GateError
 from gate.files import from_json, to_json, write_text
 from gate.profiling import metrics, program
 from gate.profiling.messages import ANSWER, HarnessAnswer, HarnessRequest
-from gate.profiling.process import Finished, run_limited
 from gate.profiling.program import Options
 from gate.profiling.reading import Launch, has_module, read_csv, read_report
 from gate.records import KernelCounters, Profile, Status
-from gate.workers import stripped_environment
+from gate.watching import Finished, watch
+from gate.workers import WorkerServer
 
 HARNESS = (sys.executable, "-P", "-m", "gate.profiling.harness")
 MARKER = "spin_kernel"
@@ -30,6 +29,7 @@ MOST_SAID = 300
 class Profiler:
     """An ncu that can be called, and what it knows."""
 
+    server: WorkerServer
     path: str
     version: str
     known: frozenset[str]
@@ -54,20 +54,16 @@ class _Seen:
     answer: HarnessAnswer | None
 
 
-def open_profiler(limit_s: float, options: Options) -> Profiler | str:
+def open_profiler(server: WorkerServer, limit_s: float, options: Options) -> Profiler | str:
     """The profiler of this machine, or in one line why there is none and what to do."""
     path = program.find_ncu()
     if path is None:
         return f"no ncu; {program.INSTALL}"
-    environment = stripped_environment(os.environ)
-    try:
-        said = run_limited([path, "--version"], environment, QUERY_S)
-        listed = run_limited([path, "--query-metrics"], environment, QUERY_S)
-    except OSError as error:
-        return f"{path} cannot be started: {error.strerror}; {program.INSTALL}"
+    said, listed = (watch(server, [path, asked], QUERY_S) for asked in ("--version", "--query-metrics"))
     if said.code != 0:
-        return f"{path} does not run ({_last_line(said.output)}); {program.INSTALL}"
-    return Profiler(path, program.version_in(said.output), program.names_in(listed.output), limit_s, options)
+        return f"{path} does not run ({_last_line(said.output) or said.message}); {program.INSTALL}"
+    version, known = program.version_in(said.output), program.names_in(listed.output)
+    return Profiler(server, path, version, known, limit_s, options)
 
 
 def profile_calls(profiler: Profiler, request: HarnessRequest) -> list[Profile]:
@@ -92,7 +88,7 @@ def _run(profiler: Profiler, request: HarnessRequest, chosen: metrics.Chosen) ->
         exported = report if has_module() else None
         harness = (*profiler.harness, str(asked))
         command = program.command(profiler.path, chosen.asked, profiler.options, log, exported, harness)
-        finished = run_limited(command, stripped_environment(os.environ), profiler.limit_s)
+        finished = watch(profiler.server, command, profiler.limit_s)
         written = log.read_text(errors="replace") if log.exists() else ""
         launches = _launches(written, report)
     return _Seen(chosen, finished, written, tuple(launches), _answer(finished.output))
@@ -121,7 +117,7 @@ def _answer(output: str) -> HarnessAnswer | None:
 def _profiles(profiler: Profiler, request: HarnessRequest, seen: _Seen) -> Iterator[Profile]:
     """In the order of the calls. What ended one call has ended those behind it."""
     groups = by_call(seen.launches)
-    status, reason = _failure(profiler, seen)
+    status, reason = _failure(seen)
     whole = min(_whole(seen, len(groups)), len(groups))
     for number, call in enumerate(request.calls):
         counted = groups[number] if number < whole else ()
@@ -173,10 +169,10 @@ def _whole(seen: _Seen, groups: int) -> int:
     return seen.answer.done if seen.answer is not None else groups - 1
 
 
-def _failure(profiler: Profiler, seen: _Seen) -> tuple[Status, str]:
+def _failure(seen: _Seen) -> tuple[Status, str]:
     """Why a call without counters has none."""
     if seen.finished.code is None:
-        reason = f"ncu did not end within {profiler.limit_s:.0f} s and was killed"
+        reason = f"ncu {seen.finished.message}"
         return Status.TIMED_OUT, f"{reason}; raise limits.profile_s, or find what the kernel waits for"
     said = seen.log + seen.finished.output
     if seen.answer is not None and seen.answer.status is not Status.OK:

@@ -24,6 +24,7 @@ from gate.implementations import CandidateError, open_implementation
 from gate.profiling.messages import ANSWER, Call, HarnessAnswer, HarnessRequest
 from gate.profiling.program import RANGE
 from gate.records import Ceilings, Status
+from gate.watching import confine_watched
 
 WARM_UPS = 3
 COPY_BYTES = 1 << 30
@@ -36,7 +37,12 @@ def main(path: str) -> None:
     asked = from_json(HarnessRequest, Path(path).read_text(), path)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (asked.file_mb << 20,) * 2)
-    answer = perform(asked, open_device(asked.device))
+    device = open_device(asked.device)
+    if asked.candidate is not None:
+        device.empty_launch()()  # what watches this process opens its files with the first launch
+        device.synchronize()
+        confine_watched()
+    answer = perform(asked, device)
     print(f"\n{ANSWER}{to_json(answer)}", flush=True)
 
 

@@ -8,6 +8,7 @@ from gate.asking import trace_implementations
 from gate.errors import BadInputError, UnfitEnvironmentError
 from gate.outcomes import OUTCOMES
 from gate.pipeline import Bench, describe, prepare
+from gate.profiling.collect import open_profiler
 from gate.profiling.program import INSTALL, Options, find_ncu
 from gate.profiling.stage import profile_workloads
 from gate.records import Evaluation, Measurement, Outcome, Status, Trace, Workload
@@ -33,8 +34,11 @@ def profile(
         traced = _traced(bench, backend, workloads)
         baselines = {workload: name for workload, seen in traced.items() if (name := _fastest(seen))}
         bench.progress("profile", 0, 1)
+        limit_s = bench.settings.limits.profile_s
         with bench.stage("profile"):
-            seen = profile_workloads(bench.settings, candidate, built, baselines, options)
+            seen = profile_workloads(
+                bench.settings, candidate, built, baselines, lambda: open_profiler(bench.server, limit_s, options)
+            )
         evaluations = tuple(Evaluation(each, traces=traced[each], profiles=seen.get(each, ())) for each in workloads)
     made = built.as_evidence() if built else None
     return Measurement(environment, workloads, impl, made, evaluations, dict(bench.seconds))

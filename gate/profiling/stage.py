@@ -11,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from gate.errors import BadInputError
-from gate.profiling.collect import Profiler, not_measured, open_profiler, profile_calls
+from gate.profiling.collect import Profiler, not_measured, profile_calls
 from gate.profiling.messages import Call, HarnessRequest
 from gate.profiling.names import same_kernel
-from gate.profiling.program import Options, find_ncu
+from gate.profiling.program import find_ncu
 from gate.profiling.sass import dump, read_sass
 from gate.records import BASELINE, CANDIDATE, Build, Evaluation, MachineCode, Policy, Profile, Workload
 from gate.registry import Candidate
 from gate.settings import Settings
 
-Open = Callable[[float, Options], Profiler | str]
+Open = Callable[[], Profiler | str]
 
 
 def profile_evaluations(
@@ -28,8 +28,8 @@ def profile_evaluations(
     candidate: Candidate,
     built: Build,
     evaluations: Sequence[Evaluation],
-    most: int | None = None,
-    opened: Open = open_profiler,
+    most: int | None,
+    opened: Open,
 ) -> list[Evaluation]:
     """The evaluations, with profiles of candidate and baseline where they were timed: `most` of them, or all.
 
@@ -39,7 +39,7 @@ def profile_evaluations(
         :most
     ]
     baselines = {each.workload: each.trial.implementation(BASELINE) for each in timed if each.trial}
-    seen = profile_workloads(settings, candidate, built, baselines, opened=opened) if timed else {}
+    seen = profile_workloads(settings, candidate, built, baselines, opened) if timed else {}
     return [replace(each, profiles=seen.get(each.workload, ())) for each in evaluations]
 
 
@@ -53,11 +53,10 @@ def profile_workloads(
     candidate: Candidate | None,
     built: Build | None,
     baselines: Mapping[Workload, str],
-    options: Options | None = None,
-    opened: Open = open_profiler,
+    opened: Open,
 ) -> dict[Workload, tuple[Profile, ...]]:
     """On each workload the candidate's profile, if there is one, and its baseline's (`sdpa:NAME`)."""
-    profiler = opened(settings.limits.profile_s, options or Options())
+    profiler = opened()
     asked = [_baselines(settings, baselines)]
     if candidate is not None and built is not None:
         asked.insert(0, _candidate(settings, candidate, built, list(baselines)))

@@ -1,0 +1,100 @@
+"""Tools that run a candidate under them: what they leave behind, and what the candidate may do there."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from gate import watching
+from gate.confinement import DROPPED, PERFMON, SYS_ADMIN, landlock_abi
+from gate.files import to_json, write_text
+from gate.profiling.collect import HARNESS as PROFILED
+from gate.profiling.messages import Call
+from gate.profiling.messages import HarnessRequest as ProfiledRequest
+from gate.records import Case, Workload
+from gate.sanitizer import HARNESS as SANITIZED
+from gate.sanitizer import HarnessRequest as SanitizedRequest
+from gate.watching import watch
+from tests.processes import DEADLINE_S, alive, eventually
+
+TINY = Workload(1, 2, 64, 32, "float32")
+CASES = {
+    "profiled": (PROFILED, lambda path: ProfiledRequest("cpu", (Call("spy", TINY),), path, 64), ()),
+    "sanitized": (SANITIZED, lambda path: SanitizedRequest("spy", path, (Case(TINY),)), ("cpu",)),
+}
+SPY = """
+import os, pathlib
+status = pathlib.Path("/proc/self/status").read_text()
+try:
+    pathlib.Path({theirs!r}).write_text("forged")
+except OSError as error:
+    print("stopped by", type(error).__name__)
+print(*(line for line in status.splitlines() if line.startswith(("CapEff", "NoNewPrivs"))), sep="\\n")
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        pathlib.Path({pid!r}).write_text(str(os.getpid()))
+        import time; time.sleep(600)
+    os._exit(0)
+os.wait()
+
+def attention(q, k, v, scale, causal, out):
+    raise ValueError("seen enough")
+"""
+
+
+@pytest.fixture(params=CASES)
+def spied(request, server, tmp_path, python_candidate):
+    """What a candidate prints of its surroundings under a tool, and the process that it left behind."""
+    theirs = Path(__file__).with_name(f".of_a_test_{request.param}")
+    pid = tmp_path / "pid"
+    folder = python_candidate(SPY.replace("{theirs!r}", repr(str(theirs))).replace("{pid!r}", repr(str(pid))), "spy")
+    harness, asked, options = CASES[request.param]
+    path = tmp_path / "request.json"
+    write_text(path, to_json(asked(str(folder / "kernel.py"))))
+    try:
+        yield watch(server, [*harness, str(path), *options], DEADLINE_S), pid
+        assert not theirs.exists() or landlock_abi() < 2
+    finally:
+        theirs.unlink(missing_ok=True)
+
+
+def test_a_candidate_under_a_tool_is_confined_and_leaves_nothing_behind(spied):
+    finished, pid = spied
+    assert "seen enough" in finished.output
+    said = dict(line.split(":", 1) for line in finished.output.splitlines() if line.startswith(("Cap", "NoNew")))
+    assert said["NoNewPrivs"].strip() == "1"
+    assert not any(int(said["CapEff"], 16) >> number & 1 for number in DROPPED)
+    assert landlock_abi() < 2 or "stopped by PermissionError" in finished.output
+    assert eventually(lambda: not alive(int(pid.read_text())))
+
+
+@pytest.mark.parametrize(("admins_only", "kept"), [("1", (SYS_ADMIN, PERFMON)), ("0", ()), (None, ())])
+def test_it_stays_an_administrator_only_where_the_driver_asks_for_one(admins_only, kept, monkeypatch, tmp_path):
+    path = tmp_path / "params"
+    if admins_only is not None:
+        path.write_text(f"ResmanDebugLevel: 0\nRmProfilingAdminOnly: {admins_only}\n")
+    asked = []
+    monkeypatch.setattr(watching, "PARAMETERS", path)
+    monkeypatch.setattr(watching.confinement, "confine", lambda **options: asked.append(options["kept"]))
+    watching.confine_watched()
+    assert asked == [kept]
+
+
+def test_what_is_left_behind_does_not_hold_the_answer_back(server):
+    done = watch(server, ["sh", "-c", "sleep 1000 & echo done"], DEADLINE_S)
+    assert (done.code, done.output) == (0, "done\n")
+
+
+def test_the_tool_itself_is_not_confined_and_gets_its_variables(server, tmp_path):
+    code = "import os; print(os.environ['OF_THE_TOOL'], open('/proc/self/status').read())"
+    done = watch(server, [sys.executable, "-c", code], DEADLINE_S, {"OF_THE_TOOL": "here"})
+    assert done.output.startswith("here ")
+    assert "NoNewPrivs:\t0" in done.output
+
+
+def test_a_tool_that_is_late_is_ended_and_one_that_cannot_start_is_named(server):
+    late = watch(server, ["sleep", "1000"], 0.3)
+    assert (late.code, late.message) == (None, "did not end within 0 s and was killed")
+    absent = watch(server, ["/nowhere/ncu"], DEADLINE_S)
+    assert (absent.code, absent.message) == (None, "exited with code 1 before it answered")
