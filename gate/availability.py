@@ -12,6 +12,7 @@ from pathlib import Path
 from gate.architectures import choose_architectures, wanted_architectures
 from gate.machine import compiler_command
 from gate.nvcc import REMEDY, find_nvcc
+from gate.nvml import gpu_names
 from gate.registry import Candidate
 
 
@@ -23,7 +24,7 @@ def what_is_missing(candidate: Candidate, device: str) -> str | None:
 
 
 def _device(candidate: Candidate, device: str) -> str | None:
-    if device in candidate.devices:
+    if device in candidate.devices and (device != "cuda" or gpu_names()):
         return None
     if candidate.devices != ("cuda",):
         return f"runs on {' or '.join(candidate.devices)}"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
+import runpy
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 from gate.build import cache_root
 from gate.doctor_gpu import gpu_findings
@@ -24,6 +27,7 @@ def examine(device: str) -> list[Finding]:
     """Everything that matters for measuring on `device`, the needed first."""
     findings = [
         *_packages(),
+        *([_torch_for_gpus()] if device == "cuda" else []),
         _compiler(),
         *_programs(device),
         _cache(),
@@ -40,6 +44,16 @@ def _packages() -> list[Finding]:
         Finding(name, seen is not None, seen or "missing", f"pip install {name}", needed=True)
         for name, seen in ((name, _version(name)) for name in ("torch", "ninja", "scipy"))
     ]
+
+
+def _torch_for_gpus() -> Finding:
+    """Of the file that names the build: importing torch would take seconds."""
+    spec = importlib.util.find_spec("torch")
+    path = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
+    toolkit = runpy.run_path(str(path)).get("cuda") if path and path.exists() else None
+    remedy = "install the build of torch for the driver's CUDA: https://pytorch.org/get-started/locally"
+    seen = f"for CUDA {toolkit}" if toolkit else "a build for CPUs, or none"
+    return Finding("torch for GPUs", toolkit is not None, seen, remedy, needed=True)
 
 
 def _version(package: str) -> str | None:

@@ -22,17 +22,17 @@ def gpu_findings(device: str) -> list[Finding]:
     names = nvml.gpu_names()
     remedy = "install the NVIDIA driver (`nvidia-smi` must list a GPU); without one, --device cpu works"
     found = Finding("NVIDIA GPU", bool(names), ", ".join(names) or "none", remedy, needed=device == "cuda")
-    return [found, *(_state() if names else [])]
+    return [found, *(_state(device) if names else [])]
 
 
-def _state() -> list[Finding]:
+def _state(device: str) -> list[Finding]:
     try:
         with nvml.session():
             index = nvml.visible_index()
             gpu, now = nvml.describe_gpu(index), nvml.look(index)
     except UnfitEnvironmentError as error:
         said, _, remedy = str(error).partition("; ")
-        return [Finding("GPU answers", False, said, remedy)]
+        return [Finding("GPU answers", False, said, remedy, needed=device == "cuda")]
     about_gpu = [finding(gpu) for finding in ABOUT_GPU]
     return [*about_gpu, *(finding(now) for finding in ABOUT_NOW), _counters()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -26,9 +27,26 @@ if TYPE_CHECKING:
 MOST_ROWS = 20
 
 
+LEAST_COLUMN = 12
+"""Characters: narrower than this, no column is folded."""
+BETWEEN = 2
+
+
 def table(rows: Iterable[Sequence[str]], *headers: str) -> str:
-    """A plain table; numbers stay as they were written."""
-    return tabulate(list(rows), headers=headers, tablefmt="simple", disable_numparse=True)
+    """A plain table; numbers stay as they were written, and long cells are folded to the width of a terminal."""
+    lines = [tuple(row) for row in rows]
+    widths = _widths([headers, *lines] if headers else lines, shutil.get_terminal_size((0, 0)).columns)
+    return tabulate(lines, headers=headers, tablefmt="simple", disable_numparse=True, maxcolwidths=widths)
+
+
+def _widths(lines: Sequence[Sequence[str]], most: int) -> list[int | None] | None:
+    """Of each column, the widest cut down until a line has `most` characters; None where nothing need be cut."""
+    if not lines or most == 0:
+        return None
+    widths = [max(LEAST_COLUMN, *map(len, column)) for column in zip(*lines, strict=True)]
+    while sum(widths) + BETWEEN * (len(widths) - 1) > most and max(widths) > LEAST_COLUMN:
+        widths[widths.index(max(widths))] -= 1
+    return list(widths)
 
 
 def times_table(measurement: Measurement) -> str:
@@ -39,6 +57,7 @@ def times_table(measurement: Measurement) -> str:
         for where, stage in stages
         if stage is not None and stage.status is not Status.OK
     ]
+    lines += [line for each in measurement.evaluations for line in _refusals(each)]
     rows = [row for evaluation in measurement.evaluations for row in _arms(evaluation)]
     if rows:
         times = ("median ms", "P95 ms", "P99 ms", "CV")
@@ -55,8 +74,19 @@ def time_spent(measurement: Measurement) -> str:
     return f"took {sum(measurement.seconds.values()):.1f} s: {stages}"
 
 
+def _refusals(evaluation: Evaluation) -> Iterator[str]:
+    """Why nothing was timed, where it is SDPA that refuses."""
+    if evaluation.trial is None and evaluation.sdpa is None:
+        for each in evaluation.traces:
+            if each.refusal:
+                said = f"{each.implementation} refuses: {each.refusal}"
+                yield f"{evaluation.workload}: {said}; choose another shape or dtype"
+
+
 def _arms(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
-    for trial in filter(None, (evaluation.sdpa, evaluation.trial)):
+    """Of the trial with the candidate; that which chose its baseline is summed up as the fastest."""
+    trial = evaluation.trial or evaluation.sdpa
+    if trial is not None:
         if trial.status is not Status.OK:
             yield str(evaluation.workload), "–", f"{trial.status}: {trial.message}", *("–",) * 6
         for arm in trial.arms if trial.replicates else ():

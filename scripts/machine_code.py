@@ -32,16 +32,18 @@ def command(
 
     Exit codes: 0 done; 3 a version does not build; 69 no compiler or no disassembler.
     """
-    from gate.profiling.difference import compare_builds, inspect
+    from gate.profiling.difference import compare_builds, inspect, with_machine_code
     from gate.profiling.show_static import difference_text, static_text
     from gate.registry import find
 
     options.check_writable(out)
-    new = inspect(options.built(find(impl, kernels, config), asked, settings))
-    if against is None and against_config is None:
+    alone = against is None and against_config is None
+    candidate = with_machine_code(find(impl, kernels, config))
+    before = candidate if alone else find(impl, against or kernels, against_config or config)
+    new = inspect(options.built(candidate, asked, settings))
+    if alone:
         options.deliver(new, out, static_text)
     else:
-        before = find(impl, against or kernels, against_config or config)
         old = inspect(options.built(before, asked, settings))
         options.deliver(compare_builds(old, new), out, difference_text)
     return 0

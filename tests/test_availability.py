@@ -18,6 +18,7 @@ def candidate(tmp_path, monkeypatch):
     monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
     monkeypatch.setattr("gate.architectures._capability", lambda: "8.9")
     monkeypatch.setattr(availability, "find_nvcc", lambda: "/cuda/bin/nvcc")
+    monkeypatch.setattr(availability, "gpu_names", lambda: ["NVIDIA L4"])
     return make
 
 
@@ -38,6 +39,11 @@ def test_without_a_gpu_it_still_builds_where_there_is_nvcc(candidate, monkeypatc
     assert what_is_missing(made, "cpu") == "no GPU, but it builds"
     monkeypatch.setattr(availability, "find_nvcc", lambda: None)
     assert what_is_missing(made, "cpu").startswith("no GPU; no nvcc: install the CUDA toolkit")
+
+
+def test_a_gpu_that_is_asked_for_must_be_there(candidate, monkeypatch):
+    monkeypatch.setattr(availability, "gpu_names", list)
+    assert what_is_missing(candidate(), "cuda") == "no GPU, but it builds"
 
 
 def test_a_gpu_of_another_architecture_is_named(candidate, monkeypatch):

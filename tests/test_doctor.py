@@ -1,6 +1,7 @@
 """What `doctor` says of a machine. Its GPU only pretends."""
 
 import os
+from importlib.machinery import ModuleSpec
 
 import pytest
 
@@ -145,6 +146,7 @@ def test_a_gpu_that_was_lost_is_told_with_its_remedy(gpu):
     assert not said.present
     assert "lost" in said.seen
     assert said.remedy == "reboot the machine"
+    assert said.needed
 
 
 def test_the_programs_for_cuda_are_looked_for(gpu):
@@ -177,3 +179,15 @@ def test_no_session_is_left_open(gpu):
     examine("cuda")
     assert gpu.sessions == 0
     assert os.environ.get("CUDA_VISIBLE_DEVICES") is None
+
+
+@pytest.mark.parametrize(("toolkit", "present"), [("'13.0'", True), ("None", False)])
+def test_torch_must_be_a_build_for_gpus(toolkit, present, gpu, monkeypatch, tmp_path):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").touch()
+    (tmp_path / "torch" / "version.py").write_text(f"cuda = {toolkit}\n")
+    spec = ModuleSpec("torch", None, origin=str(tmp_path / "torch" / "__init__.py"))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
+    found = findings()["torch for GPUs"]
+    assert (found.present, found.needed) == (present, True)
+    assert "torch for GPUs" not in findings("cpu")

@@ -8,11 +8,12 @@ import pytest
 
 from gate.profiling import sass
 from gate.profiling.difference import Static, compare_builds
-from gate.profiling.elf import fingerprint, sections
+from gate.profiling.elf import exported_functions, fingerprint, sections
 from gate.profiling.names import same_kernel
 from gate.profiling.sass import Instruction, barriers_per_tile, find_cuobjdump, read_sass
 from gate.profiling.show_static import difference_text, static_text
 from gate.records import KernelResources
+from tests import examples
 from tests.cuda_candidate import CODE, needs_nvcc, write_candidate
 from tests.profiles import machine_code
 
@@ -181,6 +182,23 @@ def test_host_code_and_device_code_decide_the_fingerprint():
     assert fingerprint(host, [device, elf({".nv.constant3": b"1"})]) != same
 
 
+FUNCTION, VARIABLE, INDIRECT, UNDEFINED, HERE = 0x12, 0x11, 0x1A, 0, 7
+
+
+def symbol(name: int, about: int, section: int) -> bytes:
+    return struct.pack("<IBBHQQ", name, about, 0, section, 0, 0)
+
+
+def test_a_library_exports_the_functions_that_it_defines():
+    table = [symbol(1, FUNCTION, HERE), symbol(3, VARIABLE, HERE), symbol(5, FUNCTION, UNDEFINED)]
+    library = {".dynstr": b"\0a\0b\0c\0d\0", ".dynsym": b"".join([*table, symbol(7, INDIRECT, HERE), b"rest"])}
+    assert exported_functions(elf(library)) == {"a", "d"}
+
+
+def test_what_has_no_symbols_exports_nothing():
+    assert exported_functions(elf({".text": b"call"})) == set()
+
+
 def elf(content):
     """The least that is an ELF file with these sections."""
     names = b"\0" + b"\0".join(name.encode() for name in content) + b"\0.shstrtab\0"
@@ -194,3 +212,11 @@ def elf(content):
     struct.pack_into("<Q", head, 0x28, at + len(bodies))
     struct.pack_into("<HHH", head, 0x3A, 64, len(headers), len(headers) - 1)
     return bytes(head) + bodies + b"".join(headers)
+
+
+@pytest.mark.parametrize("impl", ["honest", "python_honest"])
+def test_what_nvcc_does_not_compile_has_no_machine_code_to_look_at(impl, kernel_gate):
+    answer = kernel_gate("machine-code", "--impl", impl, "--kernels", examples.ADVERSARIAL)
+    assert answer.code == 64
+    assert f"{impl} is " in answer.complaint
+    assert "choose a CUDA candidate" in answer.complaint

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gate.errors import UnfitEnvironmentError
+from gate.errors import BadInputError, UnfitEnvironmentError
 from gate.profiling.elf import fingerprint
 from gate.profiling.names import same_kernel
 from gate.profiling.sass import DUMP_S, REMEDY, dump, find_cuobjdump, read_sass
 from gate.records import SCHEMA_VERSION, Build, KernelResources, MachineCode, Record
+from gate.registry import Candidate
 from gate.workers import stripped_environment
 
 RESOURCES = ("registers", "shared_bytes", "spill_bytes", "stack_bytes")
@@ -51,15 +52,23 @@ class Difference(Record):
     schema_version: int = SCHEMA_VERSION
 
 
+def with_machine_code(candidate: Candidate) -> Candidate:
+    """The same. Raises BadInputError for one that is not compiled for a GPU before it runs."""
+    if candidate.language != "cuda":
+        raise BadInputError(
+            f"only what nvcc compiles has machine code to look at, and {candidate.name} is {candidate.language}; "
+            "choose a CUDA candidate (`kernel-gate candidates` lists them)"
+        )
+    return candidate
+
+
 def inspect(build: Build) -> Static:
-    """The static counters of a finished build. Raises UnfitEnvironmentError where it cannot be disassembled."""
-    if build.library is None:
-        raise UnfitEnvironmentError(f"{build.impl} is no library: only what nvcc compiles can be looked at unrun")
-    text = dump(Path(build.library))
+    """The static counters of a CUDA candidate's build. Raises UnfitEnvironmentError where nothing disassembles it."""
+    library = Path(build.library or "")
+    text = dump(library)
     if text is None:
-        raise UnfitEnvironmentError(f"no disassembler for {build.library}; {REMEDY}")
-    library = Path(build.library).read_bytes()
-    return Static(build.impl, fingerprint(library, _cubins(Path(build.library))), read_sass(text), build.resources)
+        raise UnfitEnvironmentError(f"no disassembler for {library}; {REMEDY}")
+    return Static(build.impl, fingerprint(library.read_bytes(), _cubins(library)), read_sass(text), build.resources)
 
 
 def _cubins(library: Path) -> list[bytes]:

@@ -89,7 +89,8 @@ def _penalty(measurement: Measurement, profile: Profile | None) -> Iterator[Term
     taken = _resources(measurement.build, _architecture(measurement), longest)
     yield _registers(measurement, longest, taken)
     if taken is None:
-        yield Term("spills", None, "not measured: the compiler did not report them")
+        reason = "the compiler did not report them" if longest else "no counters say which kernel takes longest"
+        yield Term("spills", None, f"not measured: {reason}")
     else:
         spilled = taken.spill_bytes
         yield Term("spills", -A_SPILLED_BYTE * spilled, f"−{A_SPILLED_BYTE} × {spilled} bytes of {taken.kernel}")
@@ -127,11 +128,9 @@ def _architecture(measurement: Measurement) -> str:
 
 
 def _resources(build: Build | None, architecture: str, longest: KernelCounters | None) -> KernelResources | None:
-    """What the compiler says of the longest kernel; without counters, of the kernel that takes most."""
+    """What the compiler says of the longest kernel."""
     every = [each for each in (build.resources if build else ()) if each.architecture.rstrip("af") == architecture]
-    if longest is not None:
-        every = [each for each in every if same_kernel(each.kernel, longest.kernel)]
-    return max(every, key=lambda each: (each.registers or 0, each.spill_bytes), default=None)
+    return next((each for each in every if longest and same_kernel(each.kernel, longest.kernel)), None)
 
 
 def score_text(scores: Mapping[Workload, Score | None]) -> str:
