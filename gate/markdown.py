@@ -60,10 +60,12 @@ def markdown(run: Run, around: Surroundings | None = None, *, most: int = MOST_C
     return next((text for text in written if len(text) <= most), _written(run, Surroundings(), LEVELS[-1]))
 
 
-def no_verdict(around: Surroundings) -> str:
-    """What is said of a commit on which nothing was judged."""
+MEND = "Open the run: its red job says why. Mend that, then push again or run it again."
+
+
+def no_verdict(around: Surroundings, then: str = MEND) -> str:
+    """What is said of a commit on which nothing was judged, and what to do."""
     first = f"### {MARKS[Outcome.ENVIRONMENT]} NO VERDICT: nothing was judged on this commit"
-    then = "Open the run: its red job says why. Mend that, then push again or run it again."
     return "\n\n".join((first, then, _links(Outcome.ENVIRONMENT, around))) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from gate.tunables import Config, check_tunables, choose, to_text
 Language = Literal["c++", "cuda", "python", "triton"]
 COMPILED = ("c++", "cuda")
 ARCHITECTURE_FLAGS = ("gencode", "arch", "code", "generate-code", "gpu-architecture", "gpu-code")
+NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+"""Of a candidate: a word in a shell, a path, a C macro and the marker of a comment alike."""
 CHOSEN = ("folder", "config")
 """Fields of a candidate that its kernel.toml does not set."""
 
@@ -75,6 +78,8 @@ class Candidate(Record):
     def __post_init__(self) -> None:
         if self.name != self.folder.name:
             raise ValueError(f"the name '{self.name}' is not that of its folder, '{self.folder.name}'")
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"the name '{self.name}' is not of letters, digits and _, 64 at most; rename the folder")
         self._check_sources()
         self._check_architectures()
         check_tunables(self.tunables)

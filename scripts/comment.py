@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,9 +17,12 @@ FILE = click.Path(path_type=Path)
 
 
 @click.command("comment")
-@click.option("--run", "--cand", "path", type=FILE, required=True, help="From gate, run or measure-candidate.")
-@click.option("--absent", is_flag=True, help="Where that file is missing, say that there is no verdict.")
+@click.option("--cand", "--run", "cand", type=FILE, required=True, help="From measure-candidate, or a run.json.")
+@click.option("--absent", is_flag=True, help="Where that file is missing or refused, say that there is no verdict.")
 @click.option("--base", type=FILE, help="The merge base's measurement, if that file is there.")
+@click.option("--impl", help="Refuse evidence on any other candidate.")
+@click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Refuse evidence from any other device.")
+@click.option("--required", is_flag=True, help="Every workload that the policy requires must be in the evidence.")
 @click.option("--suite", help="One comment a suite. Default: the candidate and the device.")
 @click.option("--pr", type=int, help="The pull request's number. Default: the event's.")
 @click.option("--sha", help="The commit that was judged. Default: the event's.")
@@ -27,34 +30,26 @@ FILE = click.Path(path_type=Path)
 @click.option("--dry-run", is_flag=True, help="Print the comment's Markdown and ask GitHub nothing.")
 @options.settings
 def command(
-    path: Path, absent: bool, base: Path | None, suite: str | None, pr: int | None, sha: str | None, author: str,
-    dry_run: bool, settings: Settings,
+    absent: bool, suite: str | None, pr: int | None, sha: str | None, author: str, dry_run: bool, settings: Settings,
+    **evidence: Any,
 ) -> int:  # fmt: skip
     """Write or edit the pull request's comment, and the job's summary. 0 unless the verdict cannot be read.
 
-    What GitHub refuses (a read-only token, a closed pull request, a newer commit) is said in the summary and on
-    standard output: the verdict stands without the comment.
+    The verdict is reached anew, as `gate` does, by this policy. What GitHub refuses (a read-only token, a closed pull
+    request, a newer commit) is said in the summary and on standard output: the verdict stands without the comment.
     """
     from gate.github.place import place_of, read_event
-    from gate.github.report import message_of, message_of_nothing, post, read_run, surroundings
-    from gate.github.summary import MOST, append, outputs
+    from gate.github.report import Evidence, message_of, message_or_nothing, post
+    from gate.github.summary import MOST, tell_delivery
     from gate.markdown import MOST_COMMENT
 
     place = None if dry_run else place_of(os.environ, read_event(os.environ), pr=pr, sha=sha)
-    links = place.links if place else ()
-    if absent and not path.exists():
-        message = message_of_nothing(links, suite)
-    else:
-        run = read_run(path, settings.gates)
-        message = message_of(run, surroundings(run, base, settings.gates, links), suite)
+    make = message_or_nothing if absent else message_of
+    message = make(Evidence(**evidence), settings, place.links if place else (), suite)
     if place is None:
         click.echo(message.text(MOST_COMMENT), nl=False)
-        return 0
-    delivery = post(message, place, author)
-    said = f"{delivery.done}: {delivery.said} {delivery.url}".rstrip()
-    click.echo(said)
-    outputs({"done": delivery.done, "url": delivery.url})
-    append(f"{message.text(MOST)}\nComment {said}\n")
+    else:
+        tell_delivery(post(message, place, author), message.text(MOST))
     return 0
 
 

@@ -28,11 +28,11 @@ def command(settings: Settings) -> int:
     actors = tuple(filter(None, map(os.environ.get, ("GITHUB_ACTOR", "GITHUB_TRIGGERING_ACTOR"))))
     asked = Asked(os.environ.get("GITHUB_EVENT_NAME", ""), event, os.environ.get("GITHUB_SHA", ""), actors)
     made = plan(asked, GithubSource(place.api_url, place.repository), settings.github)
-    said = made.outputs(settings.github)
+    said = made.outputs()
     for name, value in said.items():
         click.echo(f"{name}: {value}")
     outputs(said)
-    append(safe(f"{'Measured' if made.candidates else 'Not measured'}: {made.reason}", 500))
+    append(safe(f"{'Measured' if made.suites else 'Not measured'}: {made.reason}", 500))
     return 0
 
 

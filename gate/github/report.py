@@ -1,48 +1,101 @@
-"""From a file and a place on GitHub to the comment, the annotations and the summary."""
+"""From files and a place on GitHub to the comment, or to the withdrawal of an earlier one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gate.errors import BadInputError
+import click
+
+from gate.errors import BadInputError, GateError
 from gate.files import load, measurement_of
+from gate.github import sticky
 from gate.github.client import RefusedError, connect, named_refusals
 from gate.github.marker import marker_for
 from gate.github.place import Place
-from gate.github.sticky import Body, Delivery, deliver
-from gate.judge import judge
-from gate.markdown import Surroundings, markdown, no_verdict
+from gate.github.sticky import Body, Delivery
+from gate.judging import judged
+from gate.markdown import MEND, MOST_COMMENT, Surroundings, markdown, no_verdict, safe
 from gate.records import Estimate, Measurement, Outcome, Policy, Run, Workload
 from gate.regression import Answer, Change, changes
+from gate.settings import Settings
+
+if TYPE_CHECKING:
+    from github.PullRequest import PullRequest
 
 Links = tuple[tuple[str, str], ...]
 NO_PULL_REQUEST = Delivery("kept", "there is no pull request to write on")
+ASK = (
+    "To have it judged, put `[bench]` into the message of the pull request's last commit, or let somebody who may "
+    "push start *Actions → kernel-gate → Run workflow* with its `pr` and `sha`."
+)
 
 
-def read_run(path: Path, policy: Policy) -> Run:
-    """The run in a file, judged anew, so that no word in it is anybody else's. Raises BadInputError.
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The files that a comment rests on, and what they must be of (see `judged`)."""
 
-    A run keeps the policy it was judged by; a measurement is judged by `policy`.
+    cand: Path
+    base: Path | None = None
+    """The merge base's measurement, if that file is there."""
+    impl: str | None = None
+    device: str | None = None
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is to be said: on what, with which outcome, and the text in at most so many characters."""
+
+    suite: str
+    outcome: Outcome
+    text: Body
+
+
+def message_of(evidence: Evidence, settings: Settings, links: Links, suite: str | None) -> Message:
+    """The verdict, reached anew; the suite is the candidate and what it ran on, where none is named.
+
+    Raises BadInputError where the evidence is refused.
     """
-    record = load(path)
-    return judge(measurement_of(record), record.policy if isinstance(record, Run) else policy)
+    measurement, asked = measurement_of(load(evidence.cand)), (evidence.impl, evidence.device, evidence.required)
+    run = judged(measurement, evidence.cand, settings, *asked)
+    around = _surroundings(run, evidence.base, settings.gates, links)
+    subject = suite or f"{measurement.impl}@{measurement.environment.device}"
+    return Message(subject, run.verdict.outcome, lambda most: markdown(run, around, most=most))
 
 
-def surroundings(run: Run, base: Path | None, policy: Policy, links: Links = ()) -> Surroundings:
+def message_or_nothing(evidence: Evidence, settings: Settings, links: Links, suite: str | None) -> Message:
+    """The same; where the evidence is missing, refused or brings the judge down, that there is no verdict.
+
+    An older verdict must not stand as if it were of this commit, whatever the evidence does.
+    """
+    try:
+        message = message_of(evidence, settings, links, suite)
+        message.text(MOST_COMMENT)
+    except Exception as error:
+        click.echo(f"no verdict: {type(error).__name__}; the job that judges says more", err=True)
+        return _message_of_nothing(links, suite)
+    return message
+
+
+def _message_of_nothing(links: Links, suite: str | None) -> Message:
+    if not suite:
+        raise BadInputError("there is no verdict, so nothing says which comment is meant; name it with --suite")
+    return Message(suite, Outcome.ENVIRONMENT, lambda _: no_verdict(Surroundings(links=links)))
+
+
+def _surroundings(run: Run, base: Path | None, policy: Policy, links: Links) -> Surroundings:
     """The merge base beside the run. None where there is no such file; one that cannot be compared is a warning."""
     if base is None or not base.exists():
         return Surroundings(links=links)
     try:
-        seen = changes(run.measurement, _comparable(load_measurement(base), run), policy)
-    except BadInputError as error:
-        return Surroundings(links=links, warnings=(f"no merge base to compare with: {error}",))
+        seen = changes(run.measurement, _comparable(measurement_of(load(base)), run), policy)
+    except Exception as error:  # a runner that ran the candidate wrote that file, and the verdict does not rest on it
+        why = str(error) if isinstance(error, GateError) else type(error).__name__
+        return Surroundings(links=links, warnings=(f"no merge base to compare with: {why}",))
     return Surroundings(_ratios(seen), links, tuple(_regressions(seen)))
-
-
-def load_measurement(path: Path) -> Measurement:
-    """The evidence in a file. Raises BadInputError."""
-    return measurement_of(load(path))
 
 
 def _comparable(base: Measurement, run: Run) -> Measurement:
@@ -60,40 +113,24 @@ def _regressions(seen: tuple[Change, ...]) -> list[str]:
     return [f"{each.workload}: slower than the merge base: {each.subject}: {each.evidence}" for each in slower]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What is to be said: on what, with which outcome, and the text in at most so many characters."""
-
-    suite: str
-    outcome: Outcome
-    text: Body
-
-
-def message_of(run: Run, around: Surroundings, suite: str | None) -> Message:
-    """The message of a run; its suite is the candidate and what it ran on, where none is named."""
-    named = suite or f"{run.measurement.impl}@{run.measurement.environment.device}"
-    return Message(named, run.verdict.outcome, lambda most: markdown(run, around, most=most))
-
-
-def message_of_nothing(links: Links, suite: str | None) -> Message:
-    """What is said where there is no run to read: an older verdict must not stand as if it were of this commit."""
-    if not suite:
-        raise BadInputError("there is no run, so nothing says which comment is meant; name it with --suite")
-    return Message(suite, Outcome.ENVIRONMENT, lambda _: no_verdict(Surroundings(links=links)))
-
-
 def post(message: Message, place: Place, author: str) -> Delivery:
     """The comment on the place's pull request; what GitHub refuses is a Delivery too."""
     marker = marker_for(place, message.suite, message.outcome)
+    return _on_pull(place, lambda pull: sticky.deliver(pull, marker, message.text, author))
+
+
+def withdraw(place: Place, judged_now: Collection[str], reason: str, author: str) -> Delivery:
+    """Says on the suites' comments that they are not of this commit, but on those of `judged_now`."""
+    then = f"Planned for this commit: {safe(reason, 500)}.\n\n{ASK}" if reason else MEND
+    text = no_verdict(Surroundings(links=place.links), then)
+    return _on_pull(place, lambda pull: sticky.withdraw(pull, place, judged_now, lambda _: text, author))
+
+
+def _on_pull(place: Place, act: Callable[[PullRequest], Delivery]) -> Delivery:
     if place.pr is None:
         return NO_PULL_REQUEST
-
-    def body(most: int) -> str:
-        last = f"\n{marker}\n"
-        return message.text(most - len(last)) + last
-
     try:
         with named_refusals(f"read pull request {place.pr}"), connect(place.api_url) as github:
-            return deliver(github.get_repo(place.repository).get_pull(place.pr), marker, body, author)
+            return act(github.get_repo(place.repository).get_pull(place.pr))
     except RefusedError as error:
         return Delivery("refused", str(error))

@@ -30,11 +30,9 @@ class GithubSettings(Record):
 
     impl: str = "wmma"
     """Where no candidate changed."""
-    most_candidates: int = 4
-    """Changed at once; more are dispatched one by one."""
     runners: tuple[Runner, ...] = (Runner("l4", ("self-hosted", "gpu", "cuda", "l4")),)
 
     def __post_init__(self) -> None:
         names = [runner.name for runner in self.runners]
-        if not names or len(set(names)) < len(names) or self.most_candidates < 1:
-            raise ValueError("name at least one runner, each once, and let at least one candidate be measured")
+        if not names or len(set(names)) < len(names):
+            raise ValueError("name at least one runner, and each once")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
+from gate.errors import BadInputError
 from gate.github.client import RefusedError, connect, named_refusals
 
 if TYPE_CHECKING:
     from github import Github
+    from github.ContentFile import ContentFile
+    from github.File import File
     from github.Repository import Repository
 
 
@@ -24,14 +29,29 @@ class Pull:
     fork: bool
 
 
+MOST_FILES, MOST_COMPARED = 3_000, 300
+"""GitHub lists no more of a pull request, and of two commits."""
+MOST_ENTRIES = 1_000
+"""GitHub lists no more of a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Files that changed, by their old names too. Not `whole` where there may be more than GitHub lists."""
+
+    files: tuple[str, ...]
+    whole: bool = True
+
+
 class Source(Protocol):
     """The questions that a plan may ask. Every answer may be refused (RefusedError)."""
 
     def pull(self, number: int) -> Pull: ...
-    def pull_files(self, number: int) -> list[str]: ...
+    def pull_files(self, number: int) -> Changed: ...
     def commit_message(self, sha: str) -> str: ...
-    def commit_files(self, sha: str) -> list[str]: ...
-    def has_file(self, path: str, sha: str) -> bool: ...
+    def files_since(self, base: str, sha: str) -> Changed: ...
+    def folders(self, path: str, sha: str) -> list[str]: ...
+    def text(self, path: str, sha: str) -> str | None: ...
     def permission(self, user: str) -> str: ...
     def merge_base(self, base: str, sha: str) -> str: ...
 
@@ -50,28 +70,39 @@ class GithubSource:
             fork = repository is None or repository.full_name != self._repository.full_name
             return Pull(found.number, found.state == "open", found.head.sha, found.base.sha, fork)
 
-    def pull_files(self, number: int) -> list[str]:
+    def pull_files(self, number: int) -> Changed:
         with named_refusals(f"list the files of pull request {number}"):
-            files = self._repository.get_pull(number).get_files()
-            return [name for each in files for name in (each.filename, each.previous_filename) if name]
+            return _changed(list(self._repository.get_pull(number).get_files()), MOST_FILES)
 
     def commit_message(self, sha: str) -> str:
         with named_refusals(f"read commit {sha[:12]}"):
             return self._repository.get_commit(sha).commit.message
 
-    def commit_files(self, sha: str) -> list[str]:
-        with named_refusals(f"list the files of commit {sha[:12]}"):
-            return [each.filename for each in self._repository.get_commit(sha).files]
+    def files_since(self, base: str, sha: str) -> Changed:
+        with named_refusals(f"list the files that changed up to {sha[:12]}"):
+            return _changed(self._repository.compare(base, sha).files, MOST_COMPARED)
 
-    def has_file(self, path: str, sha: str) -> bool:
+    def folders(self, path: str, sha: str) -> list[str]:
+        found = self._contents(path, sha)
+        entries = found if isinstance(found, list) else []
+        if len(entries) >= MOST_ENTRIES:
+            raise BadInputError(f"{path}/ has {MOST_ENTRIES} entries or more, and GitHub lists no others; have fewer")
+        return [each.name for each in entries if each.type == "dir"]
+
+    def text(self, path: str, sha: str) -> str | None:
+        found = self._contents(path, sha)
+        if found is None or isinstance(found, list) or found.type != "file":
+            return None
+        return base64.b64decode(found.content).decode(errors="replace")
+
+    def _contents(self, path: str, sha: str) -> ContentFile | list[ContentFile] | None:
         try:
             with named_refusals(f"look for {path}"):
-                found = self._repository.get_contents(path, ref=sha)
+                return self._repository.get_contents(path, ref=sha)
         except RefusedError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            return False
-        return not isinstance(found, list) and found.type == "file"
+            return None
 
     def permission(self, user: str) -> str:
         with named_refusals(f"read what {user} may do"):
@@ -80,3 +111,8 @@ class GithubSource:
     def merge_base(self, base: str, sha: str) -> str:
         with named_refusals("find the merge base"):
             return self._repository.compare(base, sha).merge_base_commit.sha
+
+
+def _changed(files: Sequence[File], most: int) -> Changed:
+    names = (name for each in files for name in (each.filename, each.previous_filename) if name)
+    return Changed(tuple(names), whole=len(files) < most)

@@ -1,19 +1,23 @@
 """The one comment of a suite on a pull request: found by marker and author, edited in place, never set back.
 
+What stays of an earlier commit is withdrawn where the head is not judged: people read the comment, not its date.
+
 GitHub knows no transaction: two runs may write at once, and a write that was retried may have happened twice. So
 after a comment is written new, all are listed again; of several the latest run's stays, and of one run's the oldest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from gate.github.client import RefusedError, named_refusals
-from gate.github.marker import Marker, parse
+from gate.github.marker import Marker, marker_for, parse
+from gate.github.place import Place
 from gate.markdown import MOST_COMMENT
 from gate.records import Outcome
 
@@ -47,18 +51,40 @@ class _Known:
     marker: Marker
 
 
-def deliver(pull: PullRequest, marker: Marker, body: Body, author: str = AUTHOR) -> Delivery:
-    """Writes the comment, or says why not. A refusal by GitHub is an answer, not an error: the verdict stands."""
-    try:
-        return _deliver(pull, marker, body, author)
-    except RefusedError as error:
-        return Delivery("refused", str(error))
+def deliver(pull: PullRequest, marker: Marker, text: Body, author: str = AUTHOR) -> Delivery:
+    """Writes the comment, or says why not. Raises RefusedError."""
+    return _too_late(pull, marker.sha) or _deliver(pull, marker, _marked(text, marker), author)
+
+
+def withdraw(pull: PullRequest, place: Place, judged: Collection[str], text: Body, author: str = AUTHOR) -> Delivery:
+    """Edits every suite's comment on an earlier commit, but those of the suites that are judged now; writes none new.
+
+    Raises RefusedError.
+    """
+    return _too_late(pull, place.sha) or _withdraw(pull, place, judged, text, author)
+
+
+def _withdraw(pull: PullRequest, place: Place, judged: Collection[str], text: Body, author: str) -> Delivery:
+    latest = {each.marker.suite: each for each in _ours(pull, author)}
+    withdrawn = []
+    for suite, old in latest.items():
+        marker = marker_for(place, suite, Outcome.ENVIRONMENT)
+        if suite not in judged and old.marker.sha != place.sha and old.marker.age <= marker.age:
+            with named_refusals("edit the comment"):
+                _unless_gone(partial(old.comment.edit, _marked(text, marker)(MOST_COMMENT)))
+            withdrawn.append(suite)
+    if not withdrawn:
+        return Delivery("kept", "there is no verdict on an earlier commit")
+    return Delivery("edited", f"not of this commit: {', '.join(withdrawn)}")
+
+
+def _marked(text: Body, marker: Marker) -> Body:
+    """The text, and in its last line the marker."""
+    last = f"\n{marker}\n"
+    return lambda most: text(most - len(last)) + last
 
 
 def _deliver(pull: PullRequest, marker: Marker, body: Body, author: str) -> Delivery:
-    late = _too_late(pull, marker)
-    if late:
-        return Delivery("kept", late)
     known = _known(pull, marker.suite, author)
     if not known:
         return _create(pull, marker, body, author, known)
@@ -71,22 +97,27 @@ def _deliver(pull: PullRequest, marker: Marker, body: Body, author: str) -> Deli
     return _edit(pull, marker, body, author, known)
 
 
-def _too_late(pull: PullRequest, marker: Marker) -> str:
-    """Why the pull request no longer wants this verdict; empty where it does."""
+def _too_late(pull: PullRequest, sha: str) -> Delivery | None:
+    """Why the pull request no longer wants what is said of this commit; None where it does."""
     with named_refusals("read the pull request"):
         if pull.state != "open":
-            return f"pull request {pull.number} is {'merged' if pull.merged else pull.state}"
-        if pull.head.sha != marker.sha:
-            return f"the pull request is at {pull.head.sha[:12]} now, and this verdict is on {marker.sha[:12]}"
-    return ""
+            return Delivery("kept", f"pull request {pull.number} is {'merged' if pull.merged else pull.state}")
+        if pull.head.sha != sha:
+            at = f"the pull request is at {pull.head.sha[:12]} now, and this verdict is on {sha[:12]}"
+            return Delivery("kept", at)
+    return None
 
 
 def _known(pull: PullRequest, suite: str, author: str) -> list[_Known]:
-    """The suite's comments by this author, over all pages; the latest last, and of one run the oldest last."""
+    return [each for each in _ours(pull, author) if each.marker.suite == suite]
+
+
+def _ours(pull: PullRequest, author: str) -> list[_Known]:
+    """All suites' comments by this author, over all pages; the latest last, and of one run the oldest last."""
     with named_refusals("list the pull request's comments"):
         theirs = [each for each in pull.get_issue_comments() if each.user is not None and each.user.login == author]
     marked = ((each, parse(each.body or "")) for each in theirs)
-    ours = [_Known(each, marker) for each, marker in marked if marker is not None and marker.suite == suite]
+    ours = [_Known(each, marker) for each, marker in marked if marker is not None]
     return sorted(ours, key=lambda each: (each.marker.age, -each.comment.id))
 
 
@@ -147,9 +178,9 @@ def _write(write: Callable[[str], T], body: Body) -> T:
         return write(shorter)
 
 
-def _unless_gone(delete: Callable[[], object]) -> None:
-    """Deletes what may be deleted already: a retried request finds it gone."""
+def _unless_gone(act: Callable[[], object]) -> None:
+    """Deletes or edits what may be deleted already: by a retried request, or by people."""
     from github import UnknownObjectException
 
     with suppress(UnknownObjectException):
-        delete()
+        act()

@@ -10,6 +10,7 @@ import click
 
 from gate.errors import BadInputError, UnwritableOutputError
 from gate.github.annotations import annotate
+from gate.github.sticky import Delivery
 from gate.markdown import markdown
 from gate.records import Run
 
@@ -23,6 +24,14 @@ def tell_job(run: Run, out: Path | None) -> None:
         click.echo(line)
     append(markdown(run, most=MOST))
     outputs({"outcome": run.verdict.outcome.value, "run": str(out or "")})
+
+
+def tell_delivery(delivery: Delivery, text: str = "") -> None:
+    """What became of a comment: printed, as the outputs `done` and `url`, and after `text` in the summary."""
+    said = f"{delivery.done}: {delivery.said} {delivery.url}".rstrip()
+    click.echo(said)
+    outputs({"done": delivery.done, "url": delivery.url})
+    append(f"{text}\nComment {said}\n")
 
 
 def append(text: str) -> bool:

@@ -6,6 +6,7 @@ Every request is recorded, and checked against `fixtures/openapi.json`; what Git
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import jsonschema
 
@@ -66,6 +67,10 @@ class Github:
     merge_bases: dict[str, str] = field(default_factory=dict)
     trees: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Per commit, the paths that are there."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """What is in a path, at every commit; nothing, where it is not named."""
+    compared: dict[str, list[str]] = field(default_factory=dict)
+    """Per `base...head`, the files that changed."""
     files: dict[int, list[str]] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
     writers: tuple[str, ...] = ("write-token",)
@@ -99,8 +104,7 @@ class Github:
         }  # fmt: skip
 
     def commit(self, sha: str, message: str, files: tuple[str, ...] = ()) -> None:
-        changed = [{"filename": name, "status": "modified", "sha": "1" * 40} for name in files]
-        self.commits[sha] = {"sha": sha, "commit": {"message": message}, "files": changed}
+        self.commits[sha] = {"sha": sha, "commit": {"message": message}, "files": [_file(name) for name in files]}
 
     def comment(self, pr: int, body: str, author: str | None = None) -> dict[str, Any]:
         number = 100 + len(self.comments)
@@ -270,8 +274,11 @@ def _pull(state: Github, request: Request, where: dict[str, str]) -> Answer:
 def _pull_files(state: Github, request: Request, where: dict[str, str]) -> Answer:
     names = state.files.get(int(where["pull_number"]), [])
     moved = {new: {"previous_filename": old, "status": "renamed"} for new, old in state.renamed.items()}
-    files = [{"filename": each, "status": "modified", "sha": "1" * 40, **moved.get(each, {})} for each in names]
-    return _page(state, request, files)
+    return _page(state, request, [{**_file(each), **moved.get(each, {})} for each in names])
+
+
+def _file(name: str) -> dict[str, Any]:
+    return {"filename": name, "status": "modified", "sha": "1" * 40}
 
 
 def _list(state: Github, request: Request, where: dict[str, str]) -> Answer:
@@ -334,16 +341,23 @@ def _commit(state: Github, request: Request, where: dict[str, str]) -> Answer:
 
 def _content(state: Github, request: Request, where: dict[str, str]) -> Answer:
     held = state.trees.get(request.query.get("ref", ""), ())
-    if where["path"] not in held:
-        return NOT_FOUND
-    name = where["path"].rpartition("/")[2]
-    content = {"type": "file", "encoding": "base64", "content": "", "size": 0, "name": name, "path": where["path"]}
-    return 200, {**content, "sha": "1" * 40}, {}
+    path = unquote(where["path"])
+    if path in held:
+        text = base64.b64encode(state.texts.get(path, "").encode()).decode()
+        return 200, {**_entry(path, "file"), "encoding": "base64", "content": text}, {}
+    below = dict.fromkeys(each.removeprefix(f"{path}/") for each in held if each.startswith(f"{path}/"))
+    kinds = {each.partition("/")[0]: "dir" if "/" in each else "file" for each in below}
+    return (200, [_entry(f"{path}/{name}", kind) for name, kind in kinds.items()], {}) if kinds else NOT_FOUND
+
+
+def _entry(path: str, kind: str) -> dict[str, Any]:
+    return {"type": kind, "size": 0, "name": path.rpartition("/")[2], "path": path, "sha": "1" * 40}
 
 
 def _compare(state: Github, request: Request, where: dict[str, str]) -> Answer:
     found = state.merge_bases.get(where["basehead"].rpartition("...")[2])
-    return (200, {"merge_base_commit": {"sha": found}, "files": [], "commits": []}, {}) if found else NOT_FOUND
+    files = [_file(name) for name in state.compared.get(where["basehead"], [])][:300]
+    return (200, {"merge_base_commit": {"sha": found}, "files": files, "commits": []}, {}) if found else NOT_FOUND
 
 
 def _permission(state: Github, request: Request, where: dict[str, str]) -> Answer:

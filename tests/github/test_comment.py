@@ -1,13 +1,15 @@
 """The one comment of a pull request, against a fake GitHub."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from gate.files import write_record
 from gate.github import client
 from gate.github.marker import Marker, parse
-from gate.records import Evaluation, Outcome
+from gate.judge import judge
+from gate.records import Evaluation, Outcome, Policy
 from tests import examples
 from tests.github.conftest import HEAD, OLDER, PR, enter_job
 from tests.github.fake_github import Fault
@@ -310,8 +312,6 @@ def test_a_measurement_is_judged_before_it_is_told(github, kernel_gate, tmp_path
 
 
 def test_words_that_somebody_put_into_a_run_are_not_posted(post, github, tmp_path):
-    from dataclasses import replace
-
     forged = replace(PASS, verdict=replace(PASS.verdict, next_step="[Merge now](https://evil.test)"))
     post(forged)
     assert "evil" not in github.bodies(PR)[0]
@@ -364,3 +364,54 @@ def test_where_nothing_was_judged_an_older_pass_does_not_stand_for_this_commit(p
 
 def test_without_a_run_the_suite_must_be_named(github, kernel_gate):
     assert kernel_gate("comment", "--run", "missing.json", "--absent").code == 64
+
+
+def test_evidence_that_is_refused_is_no_verdict_and_the_older_pass_goes(post, github, kernel_gate, tmp_path):
+    post(PASS)
+    write_record(tmp_path / "cand.json", PASS.measurement)
+    other = ("comment", "--cand", tmp_path / "cand.json", "--suite", SUITE, "--impl", "wmma")
+    assert kernel_gate(*other).code == 64
+    assert kernel_gate(*other, "--absent").code == 0
+    assert github.bodies(PR)[-1].startswith("### 🔧 NO VERDICT")
+
+
+def test_evidence_that_brings_the_judge_down_is_no_verdict(post, github, kernel_gate, tmp_path, monkeypatch):
+    post(PASS)
+    write_record(tmp_path / "cand.json", PASS.measurement)
+    monkeypatch.setattr("gate.github.report.judged", lambda *_: 1 / 0)
+    answer = kernel_gate("comment", "--cand", tmp_path / "cand.json", "--suite", SUITE, "--absent")
+    assert answer.code == 0
+    assert github.bodies(PR)[-1].startswith("### 🔧 NO VERDICT")
+
+
+def test_a_policy_that_came_with_the_evidence_counts_for_nothing(kernel_gate, tmp_path):
+    generous = replace(Policy(), speedup=1.0)
+    forged = judge(examples.measurement(examples.evaluation(trial=examples.trial(0.98))), generous)
+    assert forged.verdict.outcome is Outcome.PASS
+    write_record(tmp_path / "run.json", forged)
+    answer = kernel_gate("comment", "--run", tmp_path / "run.json", "--dry-run")
+    assert answer.out.startswith(("### ❌", "### ❔"))
+
+
+def test_a_workload_that_the_policy_requires_and_is_not_there_is_no_pass(kernel_gate, tmp_path):
+    write_record(tmp_path / "cand.json", PASS.measurement)
+    answer = kernel_gate("comment", "--cand", tmp_path / "cand.json", "--required", "--dry-run")
+    assert answer.out.startswith("### ❔ UNDECIDED")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"kind": "run"}', "NaN"])
+def test_a_merge_base_that_is_no_evidence_is_a_warning(text, kernel_gate, tmp_path):
+    write_record(tmp_path / "run.json", PASS)
+    (tmp_path / "base.json").write_text(text)
+    answer = kernel_gate("comment", "--run", tmp_path / "run.json", "--base", tmp_path / "base.json", "--dry-run")
+    assert answer.code == 0
+    assert "no merge base to compare with" in answer.out
+
+
+def test_a_merge_base_that_brings_the_comparison_down_is_a_warning(kernel_gate, tmp_path, monkeypatch):
+    for name in ("run.json", "base.json"):
+        write_record(tmp_path / name, PASS)
+    monkeypatch.setattr("gate.github.report.changes", lambda *_: 1 / 0)
+    answer = kernel_gate("comment", "--run", tmp_path / "run.json", "--base", tmp_path / "base.json", "--dry-run")
+    assert answer.code == 0
+    assert "no merge base to compare with: ZeroDivisionError" in answer.out

