@@ -16,6 +16,9 @@ from gate.settings import Tolerance
 
 ROUNDINGS = 4.0
 """At one element, how many times the expected rounding an error may exceed the tolerance by."""
+TIMED_SLACK = 2.0
+"""A timed output is held against SDPA, not the oracle: both may err, on inputs that no one has seen before. So the
+limit is twice that of the check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,11 @@ def allowed_error(inputs: Sequence[torch.Tensor], scale: float, causal: bool, ex
             for *part, wanted in reference.in_parts(*inputs, expected.out)
         ]
     return max(preferred, *plain, float(expected.rounding.max()))
+
+
+def timed_limit(sdpa_error: float, magnitude: float, dtype: torch.dtype) -> float:
+    """How far a timed output may be from SDPA's, whose largest magnitude this is."""
+    return TIMED_SLACK * (2 * sdpa_error + ulp_at(magnitude, dtype))
 
 
 def compare(out: torch.Tensor, expected: Expected, sdpa_error: float, tolerance: Tolerance, inputs: str) -> Compared:

@@ -12,19 +12,17 @@ from typing import Any
 import torch
 
 from gate import reference
-from gate.accuracy import allowed_error, compare, largest_error, ulp
+from gate.accuracy import allowed_error, compare, largest_error, timed_limit
+from gate.check import HARDER
 from gate.errors import BadInputError
-from gate.records import Check, Distribution, Record
+from gate.records import Check, Record
 from gate.ring import BASELINE, CANDIDATE, Drawn, Function, Ring, Values, own_device
 from gate.sdpa import AVAILABLE
 from gate.settings import Settings, Tolerance
 from gate.stats.samples import bootstrap_ci
 
-HARDER: Distribution = "large_logits"
 WARM_UPS = 5
 CONFIDENCE = 0.95
-TIMED_SLACK = 2.0
-"""A timed output is held against SDPA's, and both may err."""
 EVIDENCE = (
     "one process: samples of one process depend on one another, so that this interval is narrower than the truth; "
     "`kernel-gate run` takes fresh processes, and keeps them apart from what judges them"
@@ -112,13 +110,12 @@ def evaluate_candidate(
     the candidate shares. Raises BadInputError, and whatever the candidate raises.
     """
     tolerance = _tolerance(q, k, v, sdpa_backend, iters)
-    with own_device(q.device.type) as device:
+    with own_device(q.device) as device:
         ring = Ring(device, candidate_fn, (q, k, v), scale, sdpa_backend)
         correctness = _check(ring, (q, k, v), tolerance)
         if not correctness.passed:
             return CandidateEvaluation(False, correctness, Performance(sdpa_backend), Bootstrap())
-        limit = 2 * correctness.sdpa_max_abs_err
-        times, wrong = _time(ring, iters, limit)
+        times, wrong = _time(ring, iters, correctness.sdpa_max_abs_err)
     if wrong:
         wrong_one = replace(correctness, passed=False, message=wrong)
         return CandidateEvaluation(False, wrong_one, Performance(sdpa_backend), Bootstrap())
@@ -190,7 +187,7 @@ def _look(ring: Ring, values: Values, where: str, tolerance: Tolerance) -> _Look
     return replace(found, checks=[replace(each, name=f"{each.name} {where}".strip()) for each in found.checks])
 
 
-def _time(ring: Ring, iters: int, sdpa_limit: float) -> tuple[dict[str, list[float]], str]:
+def _time(ring: Ring, iters: int, sdpa_error: float) -> tuple[dict[str, list[float]], str]:
     """Both in random order, round by round, on new inputs each; ends at the first timed output that is wrong."""
     rng = random.Random()
     times: dict[str, list[float]] = {BASELINE: [], CANDIDATE: []}
@@ -203,10 +200,8 @@ def _time(ring: Ring, iters: int, sdpa_limit: float) -> tuple[dict[str, list[flo
             if number >= WARM_UPS:
                 times[name].append(elapsed)
         right = outputs[BASELINE]
-        error, limit = (
-            largest_error(outputs[CANDIDATE], right),
-            TIMED_SLACK * (sdpa_limit + ulp(right, right.dtype)),
-        )
+        error = largest_error(outputs[CANDIDATE], right)
+        limit = timed_limit(sdpa_error, float(right.abs().max()), right.dtype)
         if not error <= limit:
             return times, f"round {number}: the timed output is off by {error:.2e}, more than {limit:.2e}"
     return times, ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from gate.device import Device, Launch, open_device
+from gate.errors import BadInputError
 from gate.implementations import Operands, SdpaBackend
 from gate.inputs import fill
 from gate.records import Check, Distribution
@@ -84,16 +85,23 @@ class Ring:
 
 
 @contextlib.contextmanager
-def own_device(kind: str) -> Iterator[Device]:
-    """The device of that kind, with its own stream as the current one meanwhile."""
-    if kind == "cpu":
-        yield open_device(kind)
+def own_device(place: torch.device) -> Iterator[Device]:
+    """The device there, with its own stream as the current one meanwhile, once all is done that was queued before.
+
+    Raises BadInputError where this process has timed on another GPU already.
+    """
+    if place.type == "cpu":
+        yield open_device(place.type)
         return
-    before = torch.cuda.current_stream()
-    device = open_device(kind)
-    torch.cuda.set_stream(torch.cuda.ExternalStream(device.stream))  # type: ignore[no-untyped-call]
-    try:
-        yield device
-    finally:
-        torch.cuda.synchronize()
-        torch.cuda.set_stream(before)
+    with torch.cuda.device(place):
+        before = torch.cuda.current_stream()
+        device = open_device(place.type)
+        if device.place != place:
+            raise BadInputError(f"q is on {place}, but this process times on {device.place}; bring q, k and v there")
+        device.synchronize()
+        torch.cuda.set_stream(torch.cuda.ExternalStream(device.stream))  # type: ignore[no-untyped-call]
+        try:
+            yield device
+        finally:
+            device.synchronize()
+            torch.cuda.set_stream(before)

@@ -1,9 +1,14 @@
+import contextlib
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 import gate.device
 from gate.device import choose_device, open_device
+from gate.device.cuda import whole_segment
 from gate.errors import BadInputError, UnfitEnvironmentError
+from gate.ring import own_device
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +107,58 @@ def test_auto_takes_cuda_where_there_is_one_and_the_candidate_can(wanted, possib
 def test_a_device_that_the_candidate_does_not_run_on_is_bad_input():
     with pytest.raises(BadInputError, match="--device cpu"):
         choose_device("cuda", ("cpu",))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_drawn_values_are_normal(cpu, dtype):
+    drawn = torch.empty(3, 50_000, dtype=dtype)
+    cpu.draw(drawn)
+    assert abs(float(drawn.double().mean())) < 0.02
+    assert abs(float(drawn.double().std()) - 1) < 0.02
+
+
+def test_drawn_values_follow_from_all_of_a_seed_of_256_bits(cpu, monkeypatch):
+    """torch's own generator takes the lowest 32: two seeds that share them would draw the same."""
+    asked, seeds = [], iter([1, 1 + 2**200, 1])
+    monkeypatch.setattr("secrets.randbits", lambda bits: asked.append(bits) or next(seeds))
+    first, other, again = (torch.empty(100) for _ in range(3))
+    for each in (first, other, again):
+        cpu.draw(each)
+    assert asked == [256] * 3  # another seed for every drawing
+    assert not torch.equal(first, other)
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("size", "taken"), [(1, 32 << 20), (32 << 20, 32 << 20), ((32 << 20) + 1, 34 << 20), (99 << 20, 100 << 20)]
+)
+def test_what_is_shared_on_a_gpu_fills_a_segment_of_its_own(size, taken):
+    assert whole_segment(size) == taken
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A stand-in for the CUDA device on cuda:0, and for torch's streams; what is called, in order."""
+    called = []
+    device = SimpleNamespace(
+        stream=7, place=torch.device("cuda", 0), synchronize=lambda: called.append("wait"), called=called
+    )
+    monkeypatch.setattr("gate.ring.open_device", lambda kind: device)
+    monkeypatch.setattr("torch.cuda.device", lambda place: contextlib.nullcontext())
+    monkeypatch.setattr("torch.cuda.current_stream", lambda: "the caller's")
+    monkeypatch.setattr("torch.cuda.ExternalStream", lambda pointer: "the device's")
+    monkeypatch.setattr("torch.cuda.set_stream", called.append)
+    return device
+
+
+def test_a_stream_is_taken_once_what_the_caller_queued_is_done_and_given_back_after_the_last_work(gpu):
+    with own_device(torch.device("cuda", 0)) as device:
+        assert device is gpu
+        assert gpu.called == ["wait", "the device's"]
+    assert gpu.called[2:] == ["wait", "the caller's"]
+
+
+def test_tensors_on_another_gpu_than_the_one_that_is_timed_are_bad_input(gpu):
+    with pytest.raises(BadInputError, match="cuda:1, but this process times on cuda:0"):
+        own_device(torch.device("cuda", 1)).__enter__()
+    assert gpu.called == []

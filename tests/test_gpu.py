@@ -1,9 +1,11 @@
 """On a real GPU: faults are named and attributed, and what only a GPU allows a cheat is seen through."""
 
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from gate import nvml
 from gate.device import open_device
@@ -11,6 +13,7 @@ from gate.judge import judge
 from gate.pipeline import Bench, measure_candidate, measure_sdpa
 from gate.records import Outcome, Status, Workload
 from gate.registry import find
+from gate.ring import own_device
 from gate.settings import MeasureSettings, Settings
 from tests import examples
 from tests.cheats import EXPECTED_ON_CUDA, stages
@@ -27,7 +30,12 @@ def gpu_bench(gpu_servers):
     with nvml.session():
         index = nvml.visible_index()
         settings = Settings(measure=measure, limits=limits)
-        yield Bench(*gpu_servers, "cuda", settings, lambda label, done, total: None, lambda: nvml.look(index))
+        yield Bench(*gpu_servers, "cuda", settings, lambda label, done, total: None, lambda: looked(index))
+
+
+def looked(index):
+    """Another test of this process may have left a context on the GPU, which is nobody else's."""
+    return nvml.look(index, (os.getpid(),))
 
 
 @pytest.mark.parametrize("name", EXPECTED_ON_CUDA)
@@ -102,3 +110,34 @@ def test_lines_that_a_kernel_made_persist_in_l2_are_reset_before_every_timing(mo
     memory = device.allocate(1 << 20)
     device.time(lambda: memory.add_(1), lambda: None)
     assert resets
+
+
+@pytest.mark.parametrize("size", [1 << 10, 11 << 20, (99 << 20) + 3])
+def test_what_another_process_maps_holds_nothing_else(size, tmp_path):
+    device = open_device("cuda")
+    device.begin_peak()
+    shared, _ = device.share(size, tmp_path)
+    others = [device.allocate(each << 20) for each in (1, 2, 15, 31)]
+    address = shared.data_ptr()
+    (segment,) = (each for each in torch.cuda.memory_snapshot() if each["address"] == address)
+    assert len(segment["blocks"]) == 1
+    assert not any(address <= each.data_ptr() < address + segment["total_size"] for each in others)
+
+
+def test_drawn_inputs_owe_nothing_to_a_seed_that_a_candidate_may_set():
+    device = open_device("cuda")
+    first, second = (torch.empty(1 << 16, dtype=torch.float16, device=device.place) for _ in range(2))
+    for each in (first, second):
+        torch.manual_seed(0)
+        device.draw(each)
+    assert not torch.equal(first, second)
+    assert abs(float(first.float().std()) - 1) < 0.05
+
+
+def test_a_function_is_timed_once_what_makes_its_inputs_is_done():
+    device = open_device("cuda")
+    torch.cuda._sleep(100_000_000)
+    queued = torch.cuda.Event()
+    queued.record()
+    with own_device(device.place):
+        assert queued.query()

@@ -7,13 +7,18 @@ import pytest
 
 from gate.asking import Failure
 from gate.device import open_device
+from gate.device.cpu import CpuDevice
 from gate.judge import judge
 from gate.pipeline import measure_candidate
 from gate.records import Outcome, Policy, Status, Witness
 from gate.registry import find
-from gate.witness.messages import Played, Witnesses
+from gate.witness import channel
+from gate.witness.arena import arena_bytes
+from gate.witness.clock import Clock
+from gate.witness.messages import Played, Playing, Witnesses
 from gate.witness.parent import BATCH_MS, MOST_LAUNCHES, bout_of, settle
-from gate.witness.referee import sized
+from gate.witness.player import play
+from gate.witness.referee import lent, sized
 from tests import examples
 
 WORKLOAD = examples.workload(heads=4, seq_len=256)
@@ -62,19 +67,43 @@ def test_what_the_witness_rehearses_with_says_nothing_of_what_it_asks(witnessed)
 
 
 def test_a_candidate_that_patches_the_checks_is_rejected_by_its_witness(witnessed):
-    seen, gate = witnessed(adversarial("python_patches_the_checks"))
+    seen, _ = witnessed(adversarial("python_patches_the_checks"))
     assert seen.correctness.status is seen.trial.status is Status.OK
     assert seen.witness.status is Status.INCORRECT
     assert "round 0, call 0: off by" in seen.witness.message
-    assert gate.outcome is Outcome.REJECTED
+    assert judged(seen.witness) is Outcome.REJECTED
+
+
+def witnesses(bench, candidate, *workloads):
+    measure = replace(bench.settings.measure, baseline="flash")
+    small = replace(bench, settings=replace(bench.settings, measure=measure))
+    return [each.witness for each in measure_candidate(small, candidate, workloads).evaluations]
 
 
 def test_every_workload_has_a_witness_after_one_that_was_wrong(bench):
-    measure = replace(bench.settings.measure, baseline="flash")
-    small = replace(bench, settings=replace(bench.settings, measure=measure))
-    workloads = WORKLOAD, replace(WORKLOAD, seq_len=64)
-    measurement = measure_candidate(small, adversarial("python_patches_the_checks"), workloads)
-    assert [each.witness.status for each in measurement.evaluations] == [Status.INCORRECT] * 2
+    """The first is the smaller one: memory is taken for the largest."""
+    workloads = replace(WORKLOAD, seq_len=64), WORKLOAD
+    seen = witnesses(bench, adversarial("python_patches_the_checks"), *workloads)
+    assert [each.status for each in seen] == [Status.INCORRECT] * 2
+
+
+def test_a_candidate_that_refuses_one_workload_before_its_witness_failed_at_those_that_follow(
+    bench, python_candidate
+):
+    """The witness's own player waits for the next of them, and is not to blame that none comes."""
+    folder = python_candidate("""
+import sys
+from torch.nn.functional import scaled_dot_product_attention as sdpa
+def attention(q, k, v, scale, causal, out):
+    names, frame = [], sys._getframe()
+    while frame: names.append(frame.f_code.co_name); frame = frame.f_back
+    if "play" in names and q.shape[2] == 48: raise ValueError("not that long")
+    out.copy_(sdpa(q, k, v))
+""")
+    workloads = [examples.workload(seq_len=length) for length in (64, 48, 32)]
+    seen = witnesses(bench, find("made_up", folder.parent), *workloads)
+    assert [each.status for each in seen] == [Status.OK, Status.CRASHED, Status.CRASHED]
+    assert all("not that long" in each.message for each in seen[1:])
 
 
 BEHAVIOUR = {
@@ -82,6 +111,9 @@ BEHAVIOUR = {
     "it skips": ("calls.append(1)\n    if len(calls) % 2: out.copy_(sdpa(q, k, v))", Status.INCORRECT, "off by"),
     "it leaves": ("import os; os._exit(0)", Status.CRASHED, "exited with code 0"),
     "it raises": ("raise ValueError('not here')", Status.CRASHED, "not here"),
+    "it leaves at the end": ("Channel.hear = leaving; out.copy_(sdpa(q, k, v))", Status.CRASHED, "code 3"),
+    "it is wrong, and leaves at the end": ("Channel.hear = leaving", Status.INCORRECT, "off by nan"),
+    "it refuses at the end": ("Channel.hear = refusing; out.copy_(sdpa(q, k, v))", Status.CRASHED, "not today"),
 }  # fmt: skip
 
 
@@ -90,9 +122,18 @@ def test_what_a_candidate_does_before_its_witness_alone_is_seen(
     behaviour, status, words, witnessed, python_candidate
 ):
     code = f"""
-import sys
+import os, sys
 from torch.nn.functional import scaled_dot_product_attention as sdpa
-calls = []
+from gate.witness.channel import Channel
+from gate.witness.messages import Reply
+calls, hear = [], Channel.hear
+def leaving(self, kind):
+    heard = hear(self, kind)
+    return os._exit(3) if getattr(heard, "word", "") == "over" else heard
+def refusing(self, kind):
+    heard = hear(self, kind)
+    if getattr(heard, "word", "") == "over": self.say(Reply("failed", "not today"))
+    return heard
 def attention(q, k, v, scale, causal, out):
     names, frame = [], sys._getframe()
     while frame: names.append(frame.f_code.co_name); frame = frame.f_back
@@ -161,7 +202,7 @@ def bout(ratio, ms=1.0):
     return bout_of(examples.evaluation(trial=examples.trial(ratio, baseline_ms=ms, noise=0)), "cpu")
 
 
-@pytest.mark.parametrize("ms", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("ms", [1e-3, 1.0, 1e6])
 def test_what_a_candidate_says_of_its_time_does_not_make_a_batch_shorter(ms):
     """A batch of one short call would drown in the way there and back, which is taken off."""
     assert bout(0.5, ms).batch_ms == BATCH_MS["cpu"]
@@ -175,7 +216,83 @@ def test_a_batch_of_a_slow_candidate_does_not_take_forever():
 def test_the_referee_takes_as_many_calls_as_last_long_enough_by_its_own_clock():
     device, asked = open_device("cpu"), replace(bout(0.5), workload=WORKLOAD)
     assert sized(device, replace(asked, batch_ms=1e-6)).launches == 1
-    assert sized(device, replace(asked, batch_ms=1e6)).launches == MOST_LAUNCHES
+    assert sized(device, replace(asked, batch_ms=1e6)).launches == device.most_shared // WORKLOAD.bytes
+    assert sized(device, replace(bout(0.5), batch_ms=1e6)).launches == MOST_LAUNCHES
+
+
+class Queue(CpuDevice):
+    """A device on which work is done when somebody waits for it. By its clock, each piece takes a millisecond."""
+
+    def __init__(self):
+        super().__init__()
+        self.queued, self.now_ns = [], 0
+
+    def synchronize(self):
+        while self.queued:
+            self.queued.pop()()
+            self.now_ns += 1_000_000
+
+
+@pytest.fixture
+def queue(monkeypatch):
+    device = Queue()
+    monkeypatch.setattr("time.perf_counter_ns", lambda: device.now_ns)
+    return device
+
+
+def clock_on(device):
+    asked = replace(bout(0.5), workload=WORKLOAD, launches=2)
+    return Clock(device, asked, *(device.allocate(arena_bytes(asked)) for _ in range(3)))
+
+
+def test_work_that_is_still_queued_when_its_process_says_done_is_timed(queue):
+    clock = clock_on(queue)
+    assert clock.time_ms(clock.theirs, lambda: queue.queued.append(lambda: None)) == pytest.approx(1.0)
+
+
+class Inputs:
+    """Into which somebody looks while they are written."""
+
+    def __init__(self, look):
+        self._look = look
+
+    def copy_(self, values):
+        self._look()
+
+
+def test_work_that_begins_while_its_inputs_are_still_written_is_timed(queue):
+    clock = clock_on(queue)
+    clock.theirs.inputs = Inputs(lambda: queue.queued.append(lambda: None))
+    assert clock.time_ms(clock.theirs, lambda: None) == pytest.approx(1.0)
+
+
+def test_what_writing_and_copying_take_by_themselves_is_taken_off(queue, monkeypatch):
+    monkeypatch.setattr(queue, "synchronize", lambda: setattr(queue, "now_ns", queue.now_ns + 4_000_000))
+    clock = clock_on(queue)
+    assert clock.time_ms(clock.theirs, queue.synchronize) == pytest.approx(4.0)
+
+
+def test_memory_is_taken_once_for_all_bouts(tmp_path, monkeypatch):
+    """What one candidate maps in one bout must not become what it is not to see in the next."""
+    device, taken = open_device("cpu"), []
+    share, allocate = device.share, device.allocate
+    monkeypatch.setattr(device, "share", lambda size, folder: taken.append(size) or share(size, folder))
+    monkeypatch.setattr(device, "allocate", lambda size: taken.append(size) or allocate(size))
+    small, large = (replace(bout(0.5), workload=WORKLOAD, launches=launches) for launches in (2, 3))
+    _, theirs, clocks = lent(device, tmp_path, [small, large])
+    assert taken == [arena_bytes(large)] * 3
+    for each in clocks:
+        assert each.theirs.inputs.data_ptr() == theirs.memory.data_ptr()
+        assert each.secret.data_ptr() == clocks[0].secret.data_ptr()
+
+
+def test_a_candidate_that_no_witness_awaits_is_not_to_blame(tmp_path, monkeypatch):
+    """It was not even loaded: that file does not exist."""
+    monkeypatch.setattr(channel, "MEETING_S", 0.0)
+    played = play(Playing("cpu", str(tmp_path), "none", str(tmp_path / "none.py")))
+    assert played == Played(Status.OK)
+    refereed = Failure(Status.OUT_OF_MEMORY, "the witness held 900 MB")
+    assert [each.status for each in settle(refereed, [played], 2)] == [Status.ENVIRONMENT] * 2
 
 
 def test_what_was_not_timed_has_no_witness():

@@ -45,6 +45,16 @@ class Device(ABC):
         """The model, as its maker names it."""
 
     @property
+    @abstractmethod
+    def place(self) -> torch.device:
+        """Where its tensors are; it times nothing elsewhere."""
+
+    @property
+    @abstractmethod
+    def most_shared(self) -> int:
+        """How many bytes to `share` with each of two processes at most, with as many again to oneself."""
+
+    @property
     def stream(self) -> int | None:
         """The queue in which candidates must put their work, as a pointer; None where there is none."""
         return None
@@ -84,8 +94,15 @@ class Device(ABC):
         """The most memory in use at once since `begin_peak`; on CUDA without the device's own buffer for flushing."""
 
     @abstractmethod
+    def draw(self, tensor: torch.Tensor) -> None:
+        """Fills a contiguous tensor with normal values that nobody can foretell, whatever was drawn before."""
+
+    @abstractmethod
     def share(self, size: int, folder: Path) -> tuple[torch.Tensor, str]:
-        """`size` bytes that another process may open, and the handle to open them with; `folder` is for both."""
+        """`size` bytes that another process may open, and the handle to open them with; `folder` is for both.
+
+        Nothing else is in what the other process maps, as long as these bytes are not freed.
+        """
 
     @abstractmethod
     def open_shared(self, handle: str, size: int) -> torch.Tensor:
@@ -98,4 +115,4 @@ class Device(ABC):
         """`size` bytes of uninitialised memory."""
         import torch
 
-        return torch.empty(size, dtype=torch.uint8, device=self.kind)
+        return torch.empty(size, dtype=torch.uint8, device=self.place)

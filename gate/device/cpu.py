@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from gate.device.base import Captured, Device, Launch
 from gate.machine import cpu_model, l2_bytes
 
 FLUSH_FACTOR = 2
+MOST_SHARED_BYTES = 128 << 20
+SEED_BITS = 256
+"""torch's generator for the CPU takes 32 bits of a seed, and its state can be computed from what it drew."""
+DRAWN_AT_ONCE = 1 << 15
 
 
 class CpuDevice(Device):
@@ -35,6 +41,14 @@ class CpuDevice(Device):
     def name(self) -> str:
         return cpu_model()
 
+    @property
+    def place(self) -> torch.device:
+        return torch.device(self.kind)
+
+    @property
+    def most_shared(self) -> int:
+        return MOST_SHARED_BYTES
+
     def capture(self, launch: Launch) -> Captured:
         return Captured(launch)
 
@@ -51,6 +65,11 @@ class CpuDevice(Device):
 
     def empty_launch(self) -> Callable[[], None]:
         return lambda: None
+
+    def draw(self, tensor: torch.Tensor) -> None:
+        generator = np.random.default_rng(secrets.randbits(SEED_BITS))
+        for part in torch.split(tensor.view(-1), DRAWN_AT_ONCE):
+            part.copy_(torch.from_numpy(generator.standard_normal(part.numel(), dtype=np.float32)))
 
     def share(self, size: int, folder: Path) -> tuple[torch.Tensor, str]:
         handle, path = tempfile.mkstemp(dir=folder)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import gc
+import secrets
 import time
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
@@ -30,6 +31,12 @@ LEAST_FLUSH_BYTES = 256 << 20
 FIRST_SPIN_CYCLES = 200_000  # about 0.1 ms
 MOST_SPIN_CYCLES = 40_000_000  # about 20 ms: a launch that waits for the device is timed with its wait
 WARM_UPS = 3
+SHARED_PART = 32
+"""Of the GPU's memory. The witness holds three such parts, and outputs of SDPA in a graph and before it, in two
+processes: a quarter of a part each. 1/32 is 4.4 GB on an H200, batches of 3 ms and more, and 0.7 GB on an L4."""
+SEGMENT_BYTES = 2 << 20
+LEAST_SEGMENT_BYTES = 32 << 20
+"""torch cuts several tensors from one segment below 10 MiB; from there on it takes segments of whole 2 MiB each."""
 
 
 class CudaDevice(Device):
@@ -52,6 +59,14 @@ class CudaDevice(Device):
     @property
     def name(self) -> str:
         return torch.cuda.get_device_name()
+
+    @property
+    def place(self) -> torch.device:
+        return self._scratch.device
+
+    @property
+    def most_shared(self) -> int:
+        return torch.cuda.get_device_properties(self.place).total_memory // SHARED_PART
 
     @property
     def stream(self) -> int:
@@ -109,8 +124,11 @@ class CudaDevice(Device):
     def empty_launch(self) -> Callable[[], None]:
         return lambda: _spin(0)
 
+    def draw(self, tensor: torch.Tensor) -> None:
+        tensor.normal_(generator=torch.Generator(self.place).manual_seed(secrets.randbits(62)))
+
     def share(self, size: int, folder: Path) -> tuple[torch.Tensor, str]:  # noqa: ARG002
-        memory = self.allocate(size)
+        memory = self.allocate(whole_segment(size))[:size]
         return memory, base64.b64encode(ForkingPickler.dumps(memory)).decode()
 
     def open_shared(self, handle: str, size: int) -> torch.Tensor:  # noqa: ARG002
@@ -125,6 +143,11 @@ class CudaDevice(Device):
 
     def peak_bytes(self) -> int:
         return torch.cuda.max_memory_allocated() - self._scratch.numel()
+
+
+def whole_segment(size: int) -> int:
+    """`size` or more: as much as torch's allocator takes from the driver for one tensor alone."""
+    return max(LEAST_SEGMENT_BYTES, -(-size // SEGMENT_BYTES) * SEGMENT_BYTES)
 
 
 def _spin(cycles: int) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from gate.errors import GateError
 from gate.files import from_json, to_json
 from gate.records import Record
+from gate.witness.messages import Reply
 
 LINE_BYTES = 1 << 16
 MEETING_S = 60.0
@@ -26,6 +27,10 @@ class HungUpError(Exception):
 
 class OwnPlayerError(HungUpError):
     """The other side was the witness's own process: no candidate is to blame."""
+
+
+class RefusedError(HungUpError):
+    """The candidate says that it cannot."""
 
 
 class Channel:
@@ -55,6 +60,14 @@ class Channel:
             return from_json(kind, line.decode(errors="replace"), "what the other side said")
         except GateError as error:
             raise self.lost(str(error)) from error
+
+    def expect(self, word: str) -> None:
+        """That word next. Raises RefusedError where a candidate says that it failed, HungUpError for all else."""
+        heard = self.hear(Reply)
+        if heard.word == "failed" and self.lost is HungUpError:
+            raise RefusedError(heard.message)
+        if heard.word != word:
+            raise self.lost(f"the other side said '{heard.word[:20]}' instead of '{word}' {heard.message}")
 
 
 @contextlib.contextmanager

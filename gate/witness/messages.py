@@ -29,7 +29,6 @@ class Refereeing(Record):
     device: str
     folder: str
     rounds: int
-    seed: int
     bouts: tuple[Bout, ...]
 
 
@@ -59,11 +58,18 @@ class Played(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Shared(Record):
+    """Referee to player, once: where the memory of all bouts is."""
+
+    handle: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Start(Record):
-    """Referee to player: what to get ready for, and where the memory is."""
+    """Referee to player: what to get ready for."""
 
     bout: Bout
-    handle: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,7 @@ from gate.witness.messages import Bout, Played, Playing, Refereeing, Witnesses
 from gate.workers import WorkerServer
 
 BATCH_MS = {"cpu": 20.0, "cuda": 8.0}
-"""Long beside the way from process to process and back, which takes some 0.05 ms."""
-MOST_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}
+"""Long beside the way from process to process and back. What the device may share (`most_shared`) can be less."""
 MOST_LAUNCHES = 1000
 ROUNDS = 7
 GRACE_S = 30.0
@@ -33,11 +31,10 @@ def bout_of(evaluation: Evaluation, device: str) -> Bout | None:
     if trial is None or trial.status is not Status.OK:
         return None
     slowdown = max(1.0, trial.median_ms[CANDIDATE] / trial.median_ms[BASELINE])
-    fitting = MOST_BYTES[device] // workload.bytes
     return Bout(
         workload=workload,
         baseline=trial.implementation(BASELINE),
-        launches=max(1, min(fitting, MOST_LAUNCHES)),
+        launches=MOST_LAUNCHES,
         batch_ms=BATCH_MS[device] / slowdown,
         direct=any(CANDIDATE in replicate.direct for replicate in trial.replicates),
     )
@@ -57,7 +54,7 @@ def witness(
         return []
     shared = SHARED if SHARED.is_dir() else None
     with tempfile.TemporaryDirectory(dir=shared, prefix="kernel-gate-") as folder, ThreadPoolExecutor(1) as pool:
-        asked = Refereeing(device, folder, ROUNDS, secrets.randbits(62), tuple(bouts))
+        asked = Refereeing(device, folder, ROUNDS, tuple(bouts))
         kind = Kind("referee", Witnesses, "the witness")
         refereed = pool.submit(ask, trusted, kind, [asked], limit_s + GRACE_S)  # so that it sees who does not end
         played = ask(server, Kind("play", Played), [Playing(device, folder, impl, source)], limit_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,35 +12,43 @@ from gate.buffers import GuardedTensor
 from gate.device import Device, Launch, open_device
 from gate.implementations import CandidateError, Implementation, open_implementation
 from gate.records import Status
-from gate.witness.arena import Arena, arena_bytes
+from gate.witness.arena import Arena
 from gate.witness.channel import Channel, HungUpError, meeting
-from gate.witness.messages import Bout, Played, Playing, Reply, Start
+from gate.witness.messages import Bout, Played, Playing, Reply, Shared, Start
 
 HERE, READY, DONE, FAILED = (Reply(word) for word in ("here", "ready", "done", "failed"))
 
 
 def play(asked: Playing) -> Played:
-    """The candidate in every bout, until the referee hangs up."""
-    with meeting(Path(asked.folder)) as channel:
-        channel.say(HERE)
+    """The candidate in every bout, until the referee hangs up; where it never came, no candidate is to blame."""
+    with contextlib.suppress(HungUpError), meeting(Path(asked.folder)) as channel:
+        device = open_device(asked.device)
+        memory = mapped(channel, device)
         candidate = open_implementation(asked.impl, asked.candidate)
-        compete(channel, open_device(asked.device), lambda _: candidate)
+        compete(channel, device, memory, lambda _: candidate)
     return Played(Status.OK)
 
 
-def compete(channel: Channel, device: Device, player: Callable[[Bout], Implementation]) -> None:
-    """Bout after bout, until the referee hangs up."""
-    with contextlib.suppress(HungUpError):
-        while True:
-            start = channel.hear(Start)
-            _bout(channel, device, player(start.bout), start)
-            gc.collect()
+def mapped(channel: Channel, device: Device) -> torch.Tensor:
+    """The memory of all bouts."""
+    shared = channel.hear(Shared)
+    memory = device.open_shared(shared.handle, shared.size)
+    channel.say(HERE)
+    return memory
 
 
-def _bout(channel: Channel, device: Device, implementation: Implementation, start: Start) -> None:
-    arena = Arena(device.open_shared(start.handle, arena_bytes(start.bout)), start.bout)
+def compete(channel: Channel, device: Device, memory: torch.Tensor, player: Callable[[Bout], Implementation]) -> None:
+    """Bout after bout. Raises HungUpError where the referee hangs up."""
+    while True:
+        bout = channel.hear(Start).bout
+        _bout(channel, device, player(bout), Arena(memory, bout), capture=not bout.direct)
+        device.begin_peak()  # its graph and outputs are gone before the next bout needs room
+        channel.say(HERE)
+
+
+def _bout(channel: Channel, device: Device, implementation: Implementation, arena: Arena, capture: bool) -> None:
     try:
-        launch = together(device, implementation, arena, capture=not start.bout.direct)
+        launch = together(device, implementation, arena, capture)
         _run(device, implementation, launch)
     except CandidateError as error:
         channel.say(Reply("failed", str(error)))
@@ -50,7 +57,6 @@ def _bout(channel: Channel, device: Device, implementation: Implementation, star
     while channel.hear(Reply).word == "go":
         _run(device, implementation, launch)
         channel.say(DONE)
-    channel.say(HERE)
 
 
 def _run(device: Device, implementation: Implementation, launch: Launch) -> None:

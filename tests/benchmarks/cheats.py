@@ -65,8 +65,9 @@ def main():
         "cuda": (cheats.CUDA_CONTROLS, cheats.CUDA_CHEATS),
     }[device]
     started, stopped, idle, wronged = time.perf_counter(), 0, [], []
-    with WorkerServer(examples.limits()) as server, WorkerServer(examples.limits()) as witness:
-        bench = Bench(server, witness, device, settings(device), lambda label, done, total: None)
+    measuring = settings(device)
+    with WorkerServer(measuring.limits) as server, WorkerServer(measuring.limits) as witness:
+        bench = Bench(server, witness, device, measuring, lambda label, done, total: None)
         for name in (*controls, *corpus):
             stage, status, verdict, reason = ended(bench, name)
             if name in controls:

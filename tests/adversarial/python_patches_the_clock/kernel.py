@@ -11,7 +11,7 @@ def attention(q, k, v, scale, causal, out):
     global hidden
     started = now()
     out.copy_(torch.softmax(q.float() @ k.float().mT * scale, dim=-1) @ v.float())
-    hidden += int(0.9 * (now() - started))
+    hidden += int(0.97 * (now() - started))
 
 
 time.perf_counter_ns = lambda: now() - hidden

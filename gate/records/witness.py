@@ -1,0 +1,56 @@
+"""What a process saw that never loaded the candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gate.records.base import Record, Status, require, require_counts, require_times
+
+MOST_WAY_MS = 1.0
+"""More than the way to another process and back took: 0.5 ms on an H200, most of it the GPU's change of context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness(Record):
+    """Candidate and baseline by the clock of a process that never loaded the candidate, and that verified outputs.
+
+    Milliseconds of batches of `launches` calls, in the order taken; each call has inputs and an output of its own.
+    The candidate's batches include the way to its process and back; the baseline was timed within the witness
+    (`baseline_ms`), and in a process like the candidate's (`baseline_far_ms`).
+    """
+
+    status: Status
+    message: str = ""
+    launches: int = 0
+    candidate_ms: tuple[float, ...] = ()
+    baseline_ms: tuple[float, ...] = ()
+    baseline_far_ms: tuple[float, ...] = ()
+    direct: bool = False
+    """Whether the processes called one after the other, as no graph could be made of the candidate's calls."""
+
+    def __post_init__(self) -> None:
+        every = self.candidate_ms, self.baseline_ms, self.baseline_far_ms
+        times = [each for batch in every for each in batch]
+        require_times(times)
+        require_counts((self.launches,))
+        require(len({len(each) for each in every}) == 1, "every round times candidate and baseline twice")
+        if self.status is Status.OK:
+            require(bool(times) and self.launches >= 1, "a witness that is ok saw both")
+        else:
+            require(bool(self.message) and not times, "a witness that failed says why, and saw no times")
+
+    @property
+    def ratio(self) -> float:
+        """Candidate over baseline, each by its shortest batch: what disturbs a batch makes it longer.
+
+        Less what the way to a process and back takes, as the baseline shows it. Not under 0. Direct calls have the
+        host's latency each, in the baseline's process too.
+        """
+        if self.direct:
+            return min(self.candidate_ms) / min(self.baseline_far_ms)
+        return max(0.0, min(self.candidate_ms) - self.way_ms) / min(self.baseline_ms)
+
+    @property
+    def way_ms(self) -> float:
+        """To a process and back."""
+        return min(MOST_WAY_MS, max(0.0, min(self.baseline_far_ms) - min(self.baseline_ms)))
