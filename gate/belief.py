@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 
+from gate.errors import UnfitEnvironmentError
 from gate.outcomes import OUTCOMES
 from gate.own_work import borrowed
 from gate.records import (
     BASELINE,
     CANDIDATE,
     Comparison,
+    Environment,
     Evaluation,
     Gate,
     Gpu,
+    Measurement,
     Outcome,
     Policy,
     Status,
@@ -27,8 +31,28 @@ MOST_OF_A_NAME = 100
 """Kernels made of templates have names of thousands of letters."""
 
 
+def complete_gate(evaluation: Evaluation, comparison: Comparison | None, environment: Environment) -> Gate | None:
+    """Nothing where all is there that every measurement on a GPU has: without it the gates below would be silent."""
+    lacking = list(_lacking(evaluation, comparison, environment.gpu)) if comparison else []
+    if environment.device != "cuda" or not lacking:
+        return None
+    return Gate("measured", evaluation.workload, Outcome.UNDECIDED, f"the evidence lacks {', '.join(lacking)}")
+
+
+def _lacking(evaluation: Evaluation, comparison: Comparison, gpu: Gpu | None) -> Iterator[str]:
+    replicates = evaluation.trial.replicates if evaluation.trial else ()
+    if gpu is None or floor_ms(evaluation.workload, gpu) is None:
+        yield "what the GPU can reach"
+    if not all(each.telemetry for each in replicates):
+        yield "how the GPU fared beside every replicate"
+    if not all({BASELINE, CANDIDATE} <= set(each.clocks) for each in replicates):
+        yield "the host's clock beside the device's"
+    if not all(evaluation.trace(name) for name in (comparison.baseline, comparison.candidate)):
+        yield "the kernels that were run"
+
+
 def own_work_gate(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None:
-    """Whether the candidate computes by itself; nothing to say where nobody looked at what it runs."""
+    """Whether the candidate computes by itself; nothing to say where no profiler could look into what it runs."""
     trace = evaluation.trace(comparison.candidate) if comparison else None
     if trace is None or trace.refusal:
         return None
@@ -50,14 +74,24 @@ def possible_gate(comparison: Comparison | None, gpu: Gpu | None) -> Gate | None
 
 
 def machine_gate(evaluation: Evaluation) -> Gate | None:
-    """Whether every replicate had the GPU to itself, at full speed."""
-    watched = [each.telemetry for each in evaluation.trial.replicates if each.telemetry] if evaluation.trial else []
+    """Whether every replicate had the GPU to itself, at full speed: the candidate's, or SDPA's alone."""
+    timed = evaluation.trial or evaluation.sdpa
+    watched = [each.telemetry for each in timed.replicates if each.telemetry] if timed else []
     if not watched:
         return None
     disturbances = dict.fromkeys(each for telemetry in watched for each in telemetry.disturbances)
     seen = "; ".join(disturbances) or f"nothing disturbed the GPU in {len(watched)} replicates"
     outcome = Outcome.UNDECIDED if disturbances else Outcome.PASS
     return Gate("machine", evaluation.workload, outcome, seen)
+
+
+def refuse_disturbed(measurement: Measurement) -> None:
+    """Raises UnfitEnvironmentError where the machine was not fit to be recorded."""
+    for each in measurement.evaluations:
+        seen = machine_gate(each)
+        if seen is not None and seen.outcome is not Outcome.PASS:
+            reason = f"{each.workload}: {seen.evidence}"
+            raise UnfitEnvironmentError(f"{reason}; free and cool the GPU (`kernel-gate doctor`), then measure again")
 
 
 def clocks_gate(evaluation: Evaluation, policy: Policy) -> Gate | None:

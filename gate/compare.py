@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -20,8 +21,9 @@ from gate.records import (
     Status,
     Trial,
 )
+from gate.sdpa import PREFIX
 from gate.stats.flags import flags
-from gate.stats.interval import log_ratios, paired_ratio, smallest_difference, unpaired_ratio
+from gate.stats.interval import log_ratios, paired_ratio, smallest_difference, unpaired_degrees, unpaired_ratio
 from gate.stats.sequential import alpha_at
 
 NOISY_CV = 0.12
@@ -43,14 +45,21 @@ def compare(evaluation: Evaluation, policy: Policy) -> Comparison | None:
 
 
 def join(measurement: Measurement, sdpa: Measurement) -> Measurement:
-    """A candidate's measurement with SDPA's trials beside it, workload by workload.
+    """A candidate's measurement with SDPA's trials beside it, workload by workload, in place of its own.
 
     Raises BadInputError where the two were not measured on the same kind of device.
     """
     same_device(measurement, sdpa)
-    trials = {each.workload: each.sdpa for each in sdpa.evaluations}
-    joined = tuple(replace(each, sdpa=each.sdpa or trials.get(each.workload)) for each in measurement.evaluations)
+    found = {each.workload: each for each in sdpa.evaluations if each.sdpa is not None}
+    joined = tuple(_beside(each, found.get(each.workload)) for each in measurement.evaluations)
     return replace(measurement, evaluations=joined)
+
+
+def _beside(evaluation: Evaluation, sdpa: Evaluation | None) -> Evaluation:
+    if sdpa is None:
+        return evaluation
+    more = tuple(each for each in sdpa.traces if evaluation.trace(each.implementation) is None)
+    return replace(evaluation, sdpa=sdpa.sdpa, traces=(*evaluation.traces, *more))
 
 
 def same_device(one: Measurement, other: Measurement) -> None:
@@ -63,6 +72,12 @@ def same_device(one: Measurement, other: Measurement) -> None:
 def fastest(sdpa: Trial) -> str:
     """The backend's arm with the smallest median."""
     return min((arm for arm in sdpa.median_ms if arm != EMPTY), key=lambda arm: sdpa.median_ms[arm])
+
+
+def chosen_backends(evaluations: Iterable[Evaluation]) -> str | None:
+    """The baselines that a candidate was timed against, without their prefix: `cudnn, flash`; None where none was."""
+    trials = [each.trial for each in evaluations if each.trial is not None and each.trial.has(BASELINE)]
+    return ", ".join(sorted({trial.implementation(BASELINE).removeprefix(PREFIX) for trial in trials})) or None
 
 
 def percentile_ms(trial: Trial, arm: str, percent: float) -> float:
@@ -78,12 +93,11 @@ def coefficient_of_variation(trial: Trial, arm: str) -> float:
 
 def _paired(evaluation: Evaluation, trial: Trial, policy: Policy) -> Comparison:
     baseline, candidate = trial.samples(BASELINE), trial.samples(CANDIDATE)
-    alpha = alpha_at(policy.alpha, trial.looks, len(trial.replicates))
     control = None
     if trial.has(BASELINE_AGAIN):
         again = trial.samples(BASELINE_AGAIN)
         control = paired_ratio(again, baseline, policy.control_alpha, policy.min_replicates)
-    ratio = paired_ratio(candidate, baseline, alpha, policy.min_replicates)
+    ratio = paired_ratio(candidate, baseline, _alpha(trial, policy), policy.min_replicates)
     odd = flags(log_ratios(candidate, baseline), np.log(np.divide(candidate, baseline)))
     return _comparison(
         evaluation,
@@ -91,17 +105,23 @@ def _paired(evaluation: Evaluation, trial: Trial, policy: Policy) -> Comparison:
         (trial, BASELINE),
         ratio,
         control,
+        smallest_difference(ratio),
         (*_noise(trial, BASELINE, CANDIDATE), *odd, *_surroundings(trial)),
     )
 
 
 def _unpaired(evaluation: Evaluation, trial: Trial, sdpa: Trial, policy: Policy) -> Comparison:
     arm = fastest(sdpa)
-    ratio = unpaired_ratio(
-        trial.samples(CANDIDATE), sdpa.samples(arm), policy.alpha, policy.session_sd, policy.min_replicates
-    )
+    sides, alpha = (trial.samples(CANDIDATE), sdpa.samples(arm)), _alpha(trial, policy)
+    ratio = unpaired_ratio(*sides, alpha, policy.session_sd, policy.min_replicates)
+    seen = smallest_difference(ratio, unpaired_degrees(*sides, policy.session_sd)) if ratio.low is not None else None
     warnings = (UNPAIRED, *_noise(trial, CANDIDATE), *_noise(sdpa, arm))
-    return _comparison(evaluation, trial, (sdpa, arm), ratio, None, warnings)
+    return _comparison(evaluation, trial, (sdpa, arm), ratio, None, seen, warnings)
+
+
+def _alpha(trial: Trial, policy: Policy) -> float:
+    """What the interval of a trial that stopped where this one did may spend."""
+    return alpha_at(policy.alpha, trial.looks, len(trial.replicates))
 
 
 def _comparison(
@@ -110,6 +130,7 @@ def _comparison(
     baseline: tuple[Trial, str],
     ratio: Estimate,
     control: Estimate | None,
+    seen: float | None,
     warnings: tuple[str, ...],
 ) -> Comparison:
     beside, arm = baseline
@@ -123,7 +144,7 @@ def _comparison(
         ratio=ratio,
         control=control,
         floor_ms=trial.median_ms.get(EMPTY),
-        smallest_difference=smallest_difference(ratio),
+        smallest_difference=seen,
         warnings=warnings,
     )
 

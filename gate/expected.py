@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from gate.baseline import baseline_doubt
+from gate.compare import compare
 from gate.errors import InconsistentFileError
 from gate.records import Measurement
+from gate.sdpa import backends_of
+from gate.settings import Settings
 
 
 def refuse_other(measurement: Measurement, path: Path, impl: str | None, device: str | None) -> Measurement:
@@ -18,3 +24,23 @@ def refuse_other(measurement: Measurement, path: Path, impl: str | None, device:
         if wanted is not None and found != wanted:
             raise InconsistentFileError(f"{path} is of the {what} {found}, and {wanted} was asked for; measure again")
     return measurement
+
+
+def held_to(measurement: Measurement, settings: Settings) -> Measurement:
+    """The same evidence, asked for all that the policy requires: its workloads, against its baseline.
+
+    Raises BadInputError where there is no such baseline.
+    """
+    device, baseline = measurement.environment.device, settings.measure.baseline
+    backends_of(device, baseline)
+    asked = dict.fromkeys((*settings.required(device), *measurement.workloads))
+    return replace(measurement, workloads=tuple(asked), baseline=baseline)
+
+
+def shortcomings(measurement: Measurement, settings: Settings) -> Iterator[str]:
+    """Where another baseline was timed than the policy's: what `held_to` would leave undecided."""
+    for each in measurement.evaluations:
+        comparison = compare(each, settings.gates)
+        device, wanted = measurement.environment.device, settings.measure.baseline
+        if comparison and (doubt := baseline_doubt(each, comparison, device, wanted)):
+            yield f"{each.workload}: {doubt}"

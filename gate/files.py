@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MOST_BYTES = 64 << 20
+"""Of a file: 70 times what 40 replicates of every backend on five workloads take. Reading so much takes 0.5 GB."""
 REMEASURE = "measure again, or name another file"
 
 
@@ -94,7 +96,11 @@ def measurement_of(record: Measurement | Run) -> Measurement:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise errors.MalformedFileError(f"{path} is over {MOST_BYTES >> 20} MiB, and no evidence is; {REMEASURE}")
+        return text.decode()
     except OSError as error:
         raise errors.BadInputError(f"cannot read {path}: {error.strerror}; name a file that exists") from error
     except UnicodeDecodeError as error:

@@ -1,39 +1,35 @@
 """The gates: each looks at one thing in the evidence on one workload, and says what it saw.
 
-In order: build; resources (registers, spills and stack, where limited); correct; own work (no kernel of SDPA's);
-possible (no faster than the device); machine (nothing disturbed the GPU); clocks (two of them agree); witness (a
-process without the candidate saw the same); counters (nothing contradicts the clock); control (the baseline equals
-itself); baseline (no other SDPA backend is faster); faster (the point); interval (the whole of it). A gate whose
-forerunner did not pass is not reached.
+In order: build; resources (registers, spills and stack, where limited); correct; measured (what the next gates rest
+on is there); own work (no kernel of SDPA's); possible (no faster than the device); machine (nothing disturbed the
+GPU); clocks (two of them agree); witness (a process without the candidate saw the same); counters (nothing
+contradicts the clock); control (the baseline shows no difference to itself); baseline (the SDPA backend that was to
+be beaten); faster (the point); interval (the whole of it). A gate whose forerunner did not pass is not reached.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from gate.belief import clocks_gate, machine_gate, own_work_gate, possible_gate, witness_gate
-from gate.compare import fastest, percentile_ms
+from gate.baseline import baseline_gate
+from gate.belief import clocks_gate, complete_gate, machine_gate, own_work_gate, possible_gate, witness_gate
+from gate.correct import correct_gate
 from gate.outcomes import OUTCOMES
 from gate.profiling.crosscheck import counters_gate
 from gate.records import (
-    BASELINE,
     Build,
     Comparison,
-    Correctness,
     Estimate,
     Evaluation,
     Gate,
-    Gpu,
+    Measurement,
     Outcome,
     Policy,
     ResourceLimits,
     Status,
-    Trial,
     Workload,
 )
-from gate.sdpa import PREFIX
 from gate.stats.families import holm
-from gate.stats.interval import paired_ratio
 from gate.words import in_words, speed_in_words
 
 
@@ -75,21 +71,26 @@ def workload_gates(
     comparison: Comparison | None,
     policy: Policy,
     unfit: Collection[Workload],
-    gpu: Gpu | None,
+    measurement: Measurement,
 ) -> list[Gate]:
     """The gates up to the first that did not pass; the two on speed are both shown."""
     gates: list[Gate] = []
+    environment = measurement.environment
+    witnessed = witness_gate(evaluation, comparison, policy)
+    if witnessed is not None and witnessed.outcome is Outcome.REJECTED:
+        return [witnessed]  # a wrong output, seen from outside, goes before all that the candidate's process says
     stages = (
-        _correct(evaluation),
+        correct_gate(evaluation),
         _timed(evaluation, comparison),
+        complete_gate(evaluation, comparison, environment),
         own_work_gate(evaluation, comparison),
-        possible_gate(comparison, gpu),
+        possible_gate(comparison, environment.gpu),
         machine_gate(evaluation),
         clocks_gate(evaluation, policy),
-        witness_gate(evaluation, comparison, policy),
+        witnessed,
         counters_gate(evaluation, comparison, policy),
         _control(comparison, policy, unfit),
-        _baseline(evaluation, comparison, policy),
+        baseline_gate(evaluation, comparison, policy, measurement),
     )
     for gate in stages:
         if gate is not None:
@@ -99,17 +100,6 @@ def workload_gates(
     if comparison is not None:
         gates += [_faster(comparison, policy), _interval(comparison, policy)]
     return gates
-
-
-def _correct(evaluation: Evaluation) -> Gate:
-    seen = evaluation.correctness
-    if seen is None:
-        return Gate("correct", evaluation.workload, Outcome.UNDECIDED, "not checked")
-    return Gate("correct", evaluation.workload, OUTCOMES[seen.status], seen.message or _errors(seen))
-
-
-def _errors(seen: Correctness) -> str:
-    return f"max error {seen.max_abs_err:.1e} (SDPA's own: {seen.sdpa_max_abs_err:.1e}), {len(seen.checks)} checks"
 
 
 def _timed(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None:
@@ -140,52 +130,14 @@ def _control(comparison: Comparison | None, policy: Policy, unfit: Collection[Wo
         return Gate("control", comparison.workload, Outcome.UNDECIDED, "the baseline was not timed twice")
     if control.low is None:
         return Gate("control", comparison.workload, Outcome.UNDECIDED, _no_interval(control, policy))
-    seen = f"ratio {in_words(control)} to itself"
+    seen = f"ratio {in_words(control)}"
     if comparison.workload in unfit:
         return Gate("control", comparison.workload, Outcome.UNDECIDED, f"the baseline differs from itself: {seen}")
     if unfit:
         where = ", ".join(map(str, unfit))
         return Gate("control", comparison.workload, Outcome.UNDECIDED, f"the machine is unfit: it fired at {where}")
-    return Gate("control", comparison.workload, Outcome.PASS, f"the baseline equals itself: {seen}")
-
-
-def _baseline(evaluation: Evaluation, comparison: Comparison | None, policy: Policy) -> Gate | None:
-    """Whether another backend, seen beside the chosen one, is faster beyond doubt."""
-    sdpa = evaluation.sdpa
-    if comparison is not None and not comparison.baseline.startswith(PREFIX):
-        evidence = f"{comparison.baseline} is not an SDPA backend"
-        return Gate("baseline", evaluation.workload, Outcome.UNDECIDED, evidence)
-    if comparison is None or not comparison.paired or sdpa is None or sdpa.status is not Status.OK:
-        return None
-    chosen = _arm_of(sdpa, comparison.baseline)
-    best = fastest(sdpa)
-    if chosen is None:
-        evidence = f"{comparison.baseline} is not among the backends that were compared"
-        return Gate("baseline", evaluation.workload, Outcome.UNDECIDED, evidence)
-    ratio = paired_ratio(sdpa.samples(best), sdpa.samples(chosen), policy.alpha)
-    if ratio.high is not None and ratio.high < 1:
-        evidence = f"{sdpa.implementation(best)} is faster than {comparison.baseline}: {in_words(ratio)}"
-        return Gate("baseline", evaluation.workload, Outcome.UNDECIDED, evidence)
-    slowed = _slowed(evaluation, chosen)
-    if slowed > 1 + policy.witness_tolerance:
-        evidence = f"{comparison.baseline} takes {slowed:.2f} times as long beside the candidate as without it"
-        return Gate("baseline", evaluation.workload, Outcome.UNDECIDED, evidence)
-    evidence = f"no SDPA backend is faster than {comparison.baseline}"
-    return Gate("baseline", evaluation.workload, Outcome.PASS, evidence)
-
-
-def _slowed(evaluation: Evaluation, chosen: str) -> float:
-    """The baseline beside the candidate over the same in processes that had none.
-
-    By the lower quartiles, so that a busy minute does not count: who keeps a machine busy on purpose does so always.
-    """
-    if evaluation.trial is None or evaluation.sdpa is None:
-        return 1.0
-    return percentile_ms(evaluation.trial, BASELINE, 25) / percentile_ms(evaluation.sdpa, chosen, 25)
-
-
-def _arm_of(sdpa: Trial, implementation: str) -> str | None:
-    return next((arm.name for arm in sdpa.arms if arm.implementation == implementation), None)
+    evidence = f"the baseline shows no difference to itself: {seen}"
+    return Gate("control", comparison.workload, Outcome.PASS, evidence)
 
 
 def _faster(comparison: Comparison, policy: Policy) -> Gate:

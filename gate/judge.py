@@ -28,12 +28,12 @@ NEXT_STEPS = {
         "correct": "Mend the kernel; `kernel-gate fuzz` finds the smallest workload that ends it.",
     },
     Outcome.UNDECIDED: {
-        "measured": "Measure every required workload, then judge again.",
+        "measured": "Measure every required workload with `kernel-gate measure-candidate`, then judge again.",
         "machine": "Free and cool the GPU (`kernel-gate doctor`), then measure again.",
         "counters": "Find why the counters contradict the clock; `kernel-gate profile` shows what was launched.",
         "clocks": "Find what disturbs one of the clocks; a candidate that patches timers would.",
         "control": "Quieten the machine (`kernel-gate doctor`), then measure again.",
-        "baseline": "Measure again on a quiet machine, against the fastest backend (`--baseline best`).",
+        "baseline": "Measure again on a quiet machine, against the backend that is to be beaten (`--baseline`).",
     },
 }
 UNDECIDED_STEP = "Measure again on a quiet machine, or with more replicates (`--set measure.looks=[10,20,40]`)."
@@ -47,11 +47,11 @@ def judge(measurement: Measurement, policy: Policy) -> Run:
     comparisons = {workload: compare(evaluation, policy) for workload, evaluation in found.items()}
     present = tuple(each for each in comparisons.values() if each is not None)
     unfit = unfit_workloads(present, policy)
-    gates, gpu = list(build_gates(measurement.build, policy)), measurement.environment.gpu
+    gates = list(build_gates(measurement.build, policy))
     stopped = any(gate.outcome is not Outcome.PASS for gate in gates)
     for workload in () if stopped else measurement.workloads:
         if workload in found:
-            gates += workload_gates(found[workload], comparisons[workload], policy, unfit, gpu)
+            gates += workload_gates(found[workload], comparisons[workload], policy, unfit, measurement)
         else:
             gates.append(Gate("measured", workload, Outcome.UNDECIDED, "asked for, and not in the evidence"))
     odd = oddities(measurement, policy)

@@ -15,6 +15,7 @@ import numpy as np
 
 from gate.belief import clocks_gate, machine_gate, witness_doubt, witness_gate
 from gate.compare import compare, fastest, same_device
+from gate.errors import BadInputError
 from gate.gates import unfit_workloads
 from gate.records import (
     BASELINE,
@@ -74,9 +75,10 @@ def changes(new: Measurement, recorded: Measurement, policy: Policy) -> tuple[Ch
     """One change for each recorded workload, or where SDPA's backends were recorded, for each of them.
 
     Any regression blocks, so the family-wise error of regressions is held by Holm. Raises BadInputError where the two
-    were measured on different devices.
+    are of different devices, or of different candidates.
     """
     same_device(new, recorded)
+    _same_candidate(new, recorded)
     found = {each.workload: each for each in new.evaluations}
     pairs = [
         (old.workload, sides)
@@ -85,6 +87,12 @@ def changes(new: Measurement, recorded: Measurement, policy: Policy) -> tuple[Ch
     ]
     alarms = _alarms([sides for _, sides in pairs if isinstance(sides, _Sides)], policy)
     return tuple(_changes(pairs, alarms, policy))
+
+
+def _same_candidate(new: Measurement, recorded: Measurement) -> None:
+    """A candidate against SDPA's own record is another question, and may be asked."""
+    if new.impl != recorded.impl and None not in (new.impl, recorded.impl):
+        raise BadInputError(f"of {new.impl} and of {recorded.impl}: not comparable; measure the same candidate")
 
 
 def overall(seen: tuple[Change, ...]) -> Answer:
@@ -105,6 +113,8 @@ def _sides(new: Evaluation | None, old: Evaluation, policy: Policy) -> list[_Sid
     refusal = _refusal(new, policy)
     if new is None or refusal:
         return [refusal]
+    if doubt := _doubt(old, policy):
+        return [f"recorded so that it cannot be believed: {doubt}"]
     ours, theirs = _subject(new), _subject(old)
     if ours is None or theirs is None or not (ours.status is Status.OK and theirs.status is Status.OK):
         return ["not timed on both sides"]
@@ -127,16 +137,16 @@ def _refusal(new: Evaluation | None, policy: Policy) -> str:
     return _doubt(new, policy)
 
 
-def _doubt(new: Evaluation, policy: Policy) -> str:
-    """Why the new evidence is not to be believed, as in a verdict against SDPA; empty where it is."""
-    comparison = compare(new, policy)
-    gates = [machine_gate(new), clocks_gate(new, policy)]
-    gates += [witness_gate(new, comparison, policy)] if new.witness else []
+def _doubt(seen: Evaluation, policy: Policy) -> str:
+    """Why evidence is not to be believed, as in a verdict against SDPA; empty where it is."""
+    comparison = compare(seen, policy)
+    gates = [machine_gate(seen), clocks_gate(seen, policy)]
+    gates += [witness_gate(seen, comparison, policy)] if seen.witness else []
     doubts = [f"{gate.name}: {gate.evidence}" for gate in gates if gate and gate.outcome is not Outcome.PASS]
     if (
-        comparison and new.witness and new.witness.status is Status.OK
+        comparison and seen.witness and seen.witness.status is Status.OK
     ):  # here a slow candidate may lie to seem the same
-        doubts += filter(None, [witness_doubt(new.witness, comparison, policy)])
+        doubts += filter(None, [witness_doubt(seen.witness, comparison, policy)])
     if comparison and unfit_workloads([comparison], policy):
         doubts.append("control: the baseline differs from itself")
     return doubts[0] if doubts else ""

@@ -29,7 +29,7 @@ def floor_ms(workload: Workload, gpu: Gpu) -> float | None:
 
 def peak_bytes_per_s(gpu: Gpu) -> float | None:
     """What the memory moves at its highest clock; None where the driver does not tell."""
-    if gpu.memory_clock_max_mhz is None or gpu.memory_bus_bits is None:
+    if not (gpu.memory_clock_max_mhz and gpu.memory_bus_bits):
         return None
     return gpu.memory_clock_max_mhz * 1e6 * 2 * gpu.memory_bus_bits / 8  # two transfers a cycle
 
@@ -37,7 +37,7 @@ def peak_bytes_per_s(gpu: Gpu) -> float | None:
 def peak_flops_per_s(gpu: Gpu, dtype: str) -> float | None:
     """What the tensor cores compute at the highest clock; None for an architecture that is not in the table."""
     per_cycle = FLOPS_PER_CYCLE.get(gpu.capability)
-    if per_cycle is None or gpu.sm_count is None or gpu.sm_clock_max_mhz is None:
+    if per_cycle is None or not (gpu.sm_count and gpu.sm_clock_max_mhz):
         return None
     if dtype == "float32":
         per_cycle //= 2  # TF32, the fastest that 32-bit inputs can have

@@ -32,12 +32,10 @@ def command(cand: Path, against: Path, settings: Settings) -> int:
     new, recorded = (measurement_of(load(path)) for path in (cand, against))
     seen = changes(new, recorded, settings.gates)
     answer = overall(seen)
-    click.echo(f"{answer.value.upper()}: {cand} against {against}\n")
-    click.echo(changes_table(seen))
+    cli.say(f"{answer.value.upper()}: {cand} against {against}\n")
+    cli.say(changes_table(seen))
     if answer is Answer.UNDECIDED:
-        click.echo(
-            "\nmeasure again, with more replicates: an interval decides where it lies on one side of the margin"
-        )
+        cli.say("\nmeasure again, with more replicates: an interval decides where it lies on one side of the margin")
     behaved = conduct(new)
     return EXIT_CODES[answer] if behaved is Outcome.PASS else OUTCOME_CODES[behaved]
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gate.correct import CHECKS
 from gate.judge import judge
 from gate.records import (
     BASELINE,
@@ -18,19 +19,24 @@ from gate.records import (
     Arm,
     Build,
     Check,
+    ClockPair,
     Correctness,
     Environment,
     Evaluation,
+    GpuState,
     Measurement,
     Policy,
     Replicate,
     Run,
     Status,
+    Telemetry,
+    Trace,
     Trial,
     Witness,
     Workload,
 )
 from gate.settings import LimitSettings, MeasureSettings, Settings
+from tests.profiles import H200
 
 ADVERSARIAL = Path(__file__).with_name("adversarial")
 IMPL = "honest"
@@ -67,7 +73,7 @@ def build(**changes: Any) -> Build:
 
 def correctness(**changes: Any) -> Correctness:
     """A check that passed."""
-    checks = (Check("finite", True, "every element"), Check("repeatable", True, "the same bits twice"))
+    checks = tuple(Check(name, True, "as it should be") for name in CHECKS)
     return replace(Correctness(Status.OK, checks=checks, max_abs_err=1e-6, sdpa_max_abs_err=1e-6), **changes)
 
 
@@ -166,9 +172,31 @@ def witness(timed: Trial) -> Witness:
 
 def measurement(*evaluations: Evaluation, **changes: Any) -> Measurement:
     """A candidate's evidence on the workloads of `evaluations`."""
-    taken = evaluations or (evaluation(),)
+    taken = evaluations or (evaluation(trial=trial(impl=changes.get("impl") or IMPL)),)
     asked = tuple(each.workload for each in taken)
-    return replace(Measurement(environment(), asked, IMPL, build(), taken), **changes)
+    example = {"environment": environment(), "workloads": asked, "impl": IMPL, "build": build(), "evaluations": taken}
+    return Measurement(**{**example, **changes})
+
+
+def gpu_evaluation(**changes: Any) -> Evaluation:
+    """All that a measurement on a GPU has of a candidate that is faster than flash, the best."""
+    calm = Telemetry(GpuState(sm_clock_mhz=1980), GpuState(sm_clock_mhz=1980))
+    clocks = {arm: ClockPair(5.0, 5.02, 66) for arm in (BASELINE, CANDIDATE)}
+    timed = trial(0.8, baseline_ms=0.075)
+    watched = tuple(replace(each, telemetry=calm, clocks=clocks) for each in timed.replicates)
+    seen = (Trace(FLASH, ("void pytorch_flash::forward()",), 0.07), Trace(IMPL, ("void forward()",), 0.06))
+    refused = tuple(Trace(f"sdpa:{name}", refusal="not compiled in") for name in ("cudnn", "efficient"))
+    chosen = sdpa_trial({"flash": 0.075, "math": 1.2})
+    large = workload(batch=32, heads=8, seq_len=512, head_dim=64, dtype="float16")
+    example = evaluation(workload=large, trial=replace(timed, replicates=watched), sdpa=chosen)
+    return replace(example, **{"traces": (*seen, *refused), **changes})
+
+
+def gpu_measurement(*evaluations: Evaluation, **changes: Any) -> Measurement:
+    """A candidate's evidence from a GPU."""
+    taken = evaluations or (gpu_evaluation(),)
+    machine = environment(device="cuda", device_name=H200.model, gpu=H200)
+    return replace(measurement(*taken, environment=machine), **changes)
 
 
 def sdpa_measurement(**changes: Any) -> Measurement:

@@ -8,6 +8,7 @@ import torch
 from gate import reference
 from gate.accuracy import largest_error, ulp
 from gate.check import check
+from gate.correct import CHECKS, LAST_PLACE
 from gate.device import open_device
 from gate.implementations import Bound, Implementation, SdpaBackend
 from gate.records import Case, Status, Workload
@@ -51,6 +52,16 @@ def failed(correctness) -> list[str]:
 def test_the_oracles_own_answer_passes(seq_len, causal):
     correctness = checked(seq_len=seq_len, causal=causal)
     assert (correctness.status, failed(correctness)) == (Status.OK, [])
+
+
+def test_what_is_looked_at_is_what_the_verdict_asks_for():
+    assert sorted(each.name for each in checked().checks) == sorted(CHECKS)
+
+
+@pytest.mark.parametrize("dtype", LAST_PLACE)
+def test_what_passes_errs_by_no_more_than_the_verdict_allows(dtype):
+    biggest = torch.tensor(7.99)
+    assert LAST_PLACE[dtype] == ulp(biggest, getattr(torch, dtype))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

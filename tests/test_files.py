@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gate import errors
-from gate.files import from_json, load, measurement_of, to_json, write_record, write_text
+from gate.files import MOST_BYTES, from_json, load, measurement_of, to_json, write_record, write_text
 from gate.records import Build, Measurement, Run, Status
 from tests import examples
 
@@ -185,6 +185,14 @@ def test_a_file_that_is_not_text_is_refused(path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(errors.MalformedFileError, match="not text"):
         load(path)
+
+
+def test_a_file_that_is_larger_than_any_evidence_is_refused_unread(path):
+    whole = to_json(examples.run())
+    largest = whole + " " * (MOST_BYTES - len(whole.encode()))
+    path.write_text(largest)
+    assert load(path) == examples.run()
+    assert "over 64 MiB" in refusal(path, f"{largest} ", errors.MalformedFileError)
 
 
 def test_a_missing_file_is_refused(path):

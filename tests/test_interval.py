@@ -13,6 +13,7 @@ from gate.stats.interval import (
     ratio_digits,
     smallest_difference,
     t_interval,
+    unpaired_degrees,
     unpaired_ratio,
     welch_ratio,
 )
@@ -124,6 +125,21 @@ def test_the_smallest_difference_is_found_four_times_in_five():
     difference = math.log1p(smallest_difference(estimate)) * scale  # what a trial of exactly this sd would claim
     mean, half = t_interval(rng.normal(difference, sd, (20_000, count)), 0.05)
     assert np.mean(mean - half > 0) == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize("session_sd", [0.0, 0.01])
+def test_the_smallest_difference_across_sessions_is_found_four_times_in_five(session_sd):
+    rng, sd, count = np.random.default_rng(13), 0.003, 5
+    sides = rng.normal(0, sd, (2, 400, count))
+    claims = []
+    for pair in sides.transpose(1, 0, 2):
+        rounds = [[[math.exp(each)] for each in side] for side in pair]
+        estimate = unpaired_ratio(*rounds, alpha=0.05, session_sd=session_sd)
+        claims.append(math.log1p(smallest_difference(estimate, unpaired_degrees(*rounds, session_sd))))
+    shift, sessions = float(np.mean(claims)), rng.normal(0, max(session_sd, 1e-12), (2, 4_000, 1))
+    new, old = rng.normal(0, sd, (2, 4_000, count)) + sessions
+    found = [welch_ratio(a + shift, b, 0.05, session_sd).low > 1 for a, b in zip(new, old, strict=True)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.02 if session_sd else 0.05)  # the mean claim is not each claim
 
 
 def test_nine_digits_hide_the_last_bits_in_which_processors_differ():

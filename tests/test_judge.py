@@ -1,10 +1,13 @@
 """Verdicts from evidence: which gate decides, and how."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from gate.compare import compare
+from gate.compare import compare, join
+from gate.correct import CHECKS
 from gate.files import load, write_record
 from gate.judge import conduct, is_clear, judge
 from gate.records import (
@@ -17,7 +20,6 @@ from gate.records import (
     ClockPair,
     Correctness,
     Evaluation,
-    Gpu,
     GpuState,
     KernelResources,
     Outcome,
@@ -28,8 +30,11 @@ from gate.records import (
     Telemetry,
     Trace,
     Trial,
+    Witness,
 )
+from gate.stats.interval import smallest_difference
 from tests import examples
+from tests.profiles import H200
 
 
 def verdict(*evaluations, policy=None, **changes):
@@ -208,6 +213,22 @@ def test_evidence_without_a_check_does_not_pass():
     assert verdict(examples.evaluation(correctness=None)).outcome is Outcome.UNDECIDED
 
 
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_that_left_something_out_does_not_pass(name):
+    left = tuple(each for each in examples.correctness().checks if each.name != name)
+    seen = verdict(examples.evaluation(correctness=examples.correctness(checks=left)))
+    assert seen.outcome is Outcome.UNDECIDED
+    assert f"correct: not looked at: {name}" in seen.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(2.4e-6, Outcome.PASS), (2.5e-6, Outcome.REJECTED), (5.0, Outcome.REJECTED)]
+)
+def test_an_error_that_no_check_can_have_passed_is_rejected(error, outcome):
+    seen = verdict(examples.evaluation(correctness=examples.correctness(max_abs_err=error, sdpa_max_abs_err=1e-6)))
+    assert gate_named(seen, "correct").outcome is seen.outcome is outcome
+
+
 def test_sdpa_alone_is_no_candidate():
     assert judge(examples.sdpa_measurement(), Policy()).verdict.outcome is Outcome.UNDECIDED
 
@@ -281,6 +302,16 @@ def test_a_trial_that_could_have_stopped_early_has_a_wider_interval_than_a_fixed
     assert looked.low < fixed.low < fixed.high < looked.high
 
 
+def test_evidence_that_was_not_interleaved_pays_for_early_looks_too():
+    alone = examples.evaluation(trial=replace(candidate_alone(0.8), looks=(3, 6)), sdpa=examples.sdpa_trial())
+    assert compare(alone, Policy()).ratio.confidence == pytest.approx(1 - 0.025)
+
+
+def test_evidence_that_was_not_interleaved_could_see_what_its_own_degrees_of_freedom_allow():
+    apart = compare(examples.evaluation(trial=candidate_alone(0.8), sdpa=examples.sdpa_trial()), Policy())
+    assert apart.smallest_difference > smallest_difference(apart.ratio)  # which would have the replicates' alone
+
+
 def test_the_same_evidence_gives_the_same_run():
     assert judge(examples.measurement(), Policy()) == judge(examples.measurement(), Policy())
 
@@ -297,15 +328,6 @@ UNSURE = Outcome.UNDECIDED
 CALM = Telemetry(GpuState(sm_clock_mhz=1980), GpuState(sm_clock_mhz=1980))
 HOT = Telemetry(GpuState(), GpuState(throttle_reasons=("hw_thermal_slowdown",)))
 CROWDED = Telemetry(GpuState(), GpuState(foreign_processes=1))
-H200 = Gpu(
-    "NVIDIA H200",
-    "0" * 16,
-    "9.0",
-    sm_count=132,
-    sm_clock_max_mhz=1980,
-    memory_clock_max_mhz=3201,
-    memory_bus_bits=6016,
-)
 
 
 def with_replicates(ratio, **changes):
@@ -345,6 +367,52 @@ def test_a_time_that_the_device_cannot_reach_is_rejected(baseline_ms, outcome):
     assert gate_named(seen, "possible").outcome is outcome
 
 
+def without(part, **changes):
+    """A whole measurement on a GPU, but for this."""
+    if part == "environment":
+        return replace(examples.gpu_measurement(), environment=examples.environment(device="cuda", **changes))
+    whole = examples.gpu_evaluation()
+    if part == "replicate":
+        first, *others = whole.trial.replicates
+        changes = {"trial": replace(whole.trial, replicates=(replace(first, **changes), *others))}
+    return examples.gpu_measurement(replace(whole, **changes))
+
+
+ONE_CLOCK = {BASELINE: ClockPair(5.0, 5.02, 66)}
+OTHERS = tuple(each for each in examples.gpu_evaluation().traces if each.implementation != examples.IMPL)
+INCOMPLETE = {
+    "a GPU": without("environment", gpu=None),
+    "a GPU whose peaks are known": without(
+        "environment", gpu=replace(H200, compute_capability="99.0", memory_bus_bits=None)
+    ),
+    "telemetry of every replicate": without("replicate", telemetry=None),
+    "clocks of every replicate": without("replicate", clocks={}),
+    "the candidate's clocks": without("replicate", clocks=ONE_CLOCK),
+    "any trace": without("evaluation", traces=()),
+    "the candidate's trace": without("evaluation", traces=OTHERS),
+}
+
+
+@pytest.mark.parametrize("measurement", INCOMPLETE.values(), ids=INCOMPLETE)
+def test_evidence_from_a_gpu_does_not_pass_without(measurement):
+    seen = judge(measurement, Policy()).verdict
+    assert seen.outcome is Outcome.UNDECIDED
+    assert "measured: the evidence lacks" in seen.reason
+
+
+def test_whole_evidence_from_a_gpu_passes_every_gate():
+    seen = judge(examples.gpu_measurement(baseline="best"), Policy()).verdict
+    assert seen.outcome is Outcome.PASS
+    believed = ["own work", "possible", "machine", "clocks", "witness"]
+    assert [gate.name for gate in seen.gates] == ["correct", *believed, "control", "baseline", "faster", "interval"]
+
+
+def test_a_candidate_that_the_profiler_could_not_look_into_is_judged_all_the_same():
+    unseen = (*OTHERS, Trace(examples.IMPL, refusal="the profiler saw nothing"))
+    seen = judge(examples.gpu_measurement(examples.gpu_evaluation(traces=unseen)), Policy()).verdict
+    assert seen.outcome is Outcome.PASS
+
+
 def test_arms_that_were_launched_directly_are_named_in_a_warning():
     seen = verdict(with_replicates(0.8, direct=(CANDIDATE,)))
     assert any("candidate was launched directly" in warning for warning in seen.warnings)
@@ -361,6 +429,77 @@ def test_a_baseline_that_is_not_sdpa_is_no_baseline():
     seen = verdict(with_arms(0.5, baseline="my_slow_kernel"))
     assert seen.outcome is Outcome.UNDECIDED
     assert "my_slow_kernel is not an SDPA backend" in seen.reason
+
+
+@pytest.mark.parametrize("name", ["sdpa:nosuch", "flash", "sdpa:"])
+def test_a_baseline_that_only_sounds_like_sdpa_is_no_baseline(name):
+    assert f"{name} is not an SDPA backend" in verdict(with_arms(0.5, baseline=name)).reason
+
+
+@pytest.mark.parametrize("wanted", ["math", "best"])
+def test_a_candidate_that_beat_another_backend_than_was_asked_for_does_not_pass(wanted):
+    seen = verdict(timed(0.8), baseline=wanted)
+    assert gate_named(seen, "baseline").outcome is seen.outcome is Outcome.UNDECIDED
+    assert "sdpa:flash" in seen.reason
+
+
+def test_a_candidate_that_beat_the_backend_that_was_asked_for_passes():
+    assert verdict(timed(0.8), baseline="flash").outcome is Outcome.PASS
+    assert verdict(examples.evaluation(sdpa=examples.sdpa_trial()), baseline="best").outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("sdpa", "words"),
+    [
+        (examples.sdpa_trial({"flash": 1.0}), "math was neither timed nor refused"),
+        (examples.sdpa_trial({"flash": 1.05, "math": 0.99}, noise=0.02, replicates=2), "sdpa:math is faster"),
+        (examples.sdpa_trial(status=Status.CRASHED, message="gone"), "nothing shows sdpa:flash to be the fastest"),
+    ],
+)
+def test_the_best_backend_is_the_fastest_of_all_that_the_device_has(sdpa, words):
+    seen = verdict(examples.evaluation(sdpa=sdpa), baseline="best")
+    assert seen.outcome is Outcome.UNDECIDED
+    assert words in seen.reason
+
+
+def test_a_backend_that_cannot_compute_the_workload_need_not_be_timed():
+    alone = examples.evaluation(
+        sdpa=examples.sdpa_trial({"flash": 1.0}), traces=(Trace("sdpa:math", refusal="too large"),)
+    )
+    seen = verdict(alone, baseline="best")
+    assert seen.outcome is Outcome.PASS
+    assert gate_named(seen, "baseline").evidence == "no other SDPA backend was timed beside sdpa:flash"
+
+
+def test_evidence_that_was_not_interleaved_does_not_beat_what_was_asked_for():
+    apart = examples.evaluation(trial=candidate_alone(0.5), sdpa=examples.sdpa_trial())
+    seen = verdict(apart, baseline="best")
+    assert seen.outcome is Outcome.UNDECIDED
+    assert "not interleaved" in seen.reason
+
+
+def test_what_is_not_known_beyond_doubt_is_shown_with_its_interval():
+    seen = verdict(examples.evaluation(sdpa=examples.sdpa_trial(replicates=2)))
+    assert re.search(
+        r"sdpa:math takes 2\.\d+ \[1\.\d+, 2\.\d+\] .* over 2 replicates", gate_named(seen, "baseline").evidence
+    )
+    assert "shows no difference to itself: ratio 0.998 [" in gate_named(seen, "control").evidence
+
+
+def test_a_file_of_sdpas_own_times_counts_instead_of_what_was_seen_beside_the_candidate():
+    own = examples.measurement(examples.evaluation(sdpa=examples.sdpa_trial()))
+    slow_flash = Evaluation(examples.workload(), sdpa=examples.sdpa_trial({"flash": 2.0, "math": 1.0}))
+    assert judge(own, Policy()).verdict.outcome is Outcome.PASS
+    joined = join(own, examples.sdpa_measurement(evaluations=(slow_flash,)))
+    assert "sdpa:math is faster" in judge(joined, Policy()).verdict.reason
+
+
+def test_a_file_of_sdpas_own_times_brings_along_what_its_backends_ran():
+    seen = (Trace("sdpa:math", refusal="too large"), Trace(examples.IMPL, ("not theirs to say",)))
+    theirs = Evaluation(examples.workload(), sdpa=examples.sdpa_trial({"flash": 1.0}), traces=seen)
+    own = examples.measurement(replace(examples.evaluation(), traces=(Trace(examples.IMPL, (OWN,)),)))
+    (joined,) = join(own, examples.sdpa_measurement(evaluations=(theirs,))).evaluations
+    assert joined.traces == (Trace(examples.IMPL, (OWN,)), seen[0])
 
 
 def test_a_trial_without_its_control_gives_no_verdict_on_speed():
@@ -440,3 +579,25 @@ def test_a_baseline_that_is_slower_beside_the_candidate_than_alone_gives_no_verd
     assert gate_named(seen, "baseline").outcome is outcome
     assert seen.outcome is outcome
     assert outcome is Outcome.PASS or "sdpa:flash takes 2.00 times as long beside the candidate" in seen.reason
+
+
+RECORDED = Path(__file__).parents[1] / "baselines" / "nvidia-h200" / "candidates"
+
+
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.json")), ids=lambda path: path.stem)
+def test_what_was_recorded_on_a_gpu_lacks_nothing_that_the_verdict_rests_on(path):
+    """But the witness, and the check on large logits, which the recordings of triton are older than."""
+    measurement = load(path)
+    run = judge(measurement, Policy())
+    older = measurement.impl == "triton"
+    assert {each.name for each in run.verdict.gates if each.outcome is UNSURE} == ({"correct"} if older else set())
+    assert run.verdict.outcome is (UNSURE if older else Outcome.REJECTED)
+
+
+def test_a_wrong_output_before_the_witness_is_a_rejection_whatever_the_check_says():
+    """The check runs in the candidate's process, which may have made its answer up."""
+    wrong = Witness(Status.INCORRECT, "round 0, call 0: off by nan, more than 1e-06", 10)
+    made_up = examples.correctness()
+    forged = replace(made_up, checks=made_up.checks[:1])
+    (gate,) = verdict(replace(examples.evaluation(), witness=wrong, correctness=forged)).gates
+    assert (gate.name, gate.outcome) == ("witness", Outcome.REJECTED)

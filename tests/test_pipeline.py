@@ -50,6 +50,15 @@ def test_the_best_baseline_is_the_fastest_of_a_trial_that_is_kept(bench, honest)
     assert seen.trial.implementation("baseline") == "sdpa:" + min(medians, key=medians.get)
 
 
+def test_evidence_says_which_baseline_was_asked_for_and_which_was_chosen(bench, honest):
+    named = measure_candidate(with_baseline(bench, "math"), honest, WORKLOADS)
+    assert (named.baseline, named.environment.sdpa_backend) == ("math", "math")
+    best = measure_candidate(with_baseline(bench, "best"), honest, WORKLOADS)
+    chosen = {each.trial.implementation("baseline").removeprefix("sdpa:") for each in best.evaluations}
+    assert (best.baseline, best.environment.sdpa_backend) == ("best", ", ".join(sorted(chosen)))
+    assert measure_sdpa(bench, "all", WORKLOADS[:1]).environment.sdpa_backend is None
+
+
 def test_a_workload_that_is_not_supported_is_said_to_be(bench, honest):
     half = examples.workload(dtype="float16")
     measurement = measure_candidate(bench, honest, (half, *WORKLOADS[:1]))

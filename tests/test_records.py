@@ -57,6 +57,20 @@ NONSENSE = {
     "an evaluation of what was not built": lambda: examples.measurement(
         build=examples.build(status=Status.BUILD_FAILED, message="error", library=None)
     ),
+    "a build of another candidate": lambda: examples.measurement(build=examples.build(impl="other")),
+    "a trial of another candidate": lambda: examples.measurement(
+        examples.evaluation(trial=examples.trial(impl="other"))
+    ),
+    "a candidate in a trial of nobody's": lambda: examples.sdpa_measurement(evaluations=(examples.evaluation(),)),
+    "an evaluation that nobody asked for": lambda: examples.measurement(workloads=(examples.workload(seq_len=8),)),
+    "a device that is neither CPU nor GPU": lambda: examples.environment(device="tpu"),
+    "a workload beyond any memory": lambda: Workload(1, 8, 2**31, 64),
+    "a time that no clock reads": lambda: examples.replicate({"a": [1e-10]}),
+    "a time of years": lambda: examples.replicate({"a": [1e11]}),
+    "more launches than anybody counts": lambda: dataclasses.replace(
+        examples.witness(examples.trial()), launches=10**19
+    ),
+    "a look before the first replicate": lambda: examples.trial(looks=(-5, 6)),
     "one workload evaluated twice": lambda: examples.measurement(examples.evaluation(), examples.evaluation()),
     "an alpha of 0": lambda: Policy(alpha=0),
     "an alpha of 1": lambda: Policy(alpha=1),

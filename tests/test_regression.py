@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from gate.errors import BadInputError
-from gate.records import Evaluation, Policy
+from gate.belief import refuse_disturbed
+from gate.errors import BadInputError, UnfitEnvironmentError
+from gate.records import Evaluation, GpuState, Policy, Telemetry
 from gate.regression import Answer, changes, overall
 from tests import examples
 
@@ -72,6 +73,12 @@ def test_other_devices_are_not_compared():
     elsewhere = replace(RECORDED, environment=examples.environment(device_name="Another"))
     with pytest.raises(BadInputError, match="not comparable"):
         changes(elsewhere, RECORDED, Policy())
+
+
+def test_other_candidates_are_not_compared():
+    other = examples.measurement(impl="other", build=examples.build(impl="other"))
+    with pytest.raises(BadInputError, match="of honest and of other: not comparable"):
+        changes(RECORDED, other, Policy())
 
 
 def sdpa(seed, **medians_ms):
@@ -162,3 +169,36 @@ def test_a_candidate_that_seems_unchanged_and_is_seen_to_be_slower_gives_no_answ
     (seen,) = changes(lie, measured(1.2, seed=1), Policy())
     assert seen.answer is Answer.UNDECIDED
     assert "contradicted" in seen.evidence
+
+
+HOT = Telemetry(GpuState(), GpuState(throttle_reasons=("hw_thermal_slowdown",)))
+
+
+def throttled(measurement):
+    """The same, from a GPU that was too hot."""
+    (seen,) = measurement.evaluations
+    name = "sdpa" if seen.trial is None else "trial"
+    trial = getattr(seen, name)
+    hot = replace(trial, replicates=tuple(replace(each, telemetry=HOT) for each in trial.replicates))
+    return replace(measurement, evaluations=(replace(seen, **{name: hot}),))
+
+
+SPOILED = {
+    "a throttled candidate": (measured(0.5), throttled(RECORDED)),
+    "a throttled SDPA": (sdpa(3, flash=0.5), throttled(sdpa(4, flash=1.0))),
+    "a baseline that differed from itself": (measured(0.5), measured(0.8, seed=1, control=1.05)),
+}
+
+
+@pytest.mark.parametrize(("quiet", "spoiled"), SPOILED.values(), ids=SPOILED)
+def test_nothing_improved_on_a_record_that_cannot_be_believed_nor_on_such_a_measurement(quiet, spoiled):
+    for new, recorded in ((quiet, spoiled), (spoiled, quiet)):
+        (seen,) = changes(new, recorded, Policy())
+        assert seen.answer is Answer.UNDECIDED
+        assert seen.evidence.startswith("recorded so that it cannot be believed: ") is (recorded is spoiled)
+
+
+def test_a_machine_that_was_disturbed_is_not_recorded():
+    refuse_disturbed(sdpa(4, flash=1.0))
+    with pytest.raises(UnfitEnvironmentError, match=r"1,2,64,32 float32: throttled .*kernel-gate doctor"):
+        refuse_disturbed(throttled(sdpa(4, flash=1.0)))

@@ -119,7 +119,7 @@ class Derived:
     def intensity(self) -> float | None:
         """Arithmetic over memory traffic, in flops a byte."""
         moved = self.dram_bytes
-        return self.workload.flops / moved if moved else None
+        return self.workload.flops / moved if moved and moved >= 1 else None
 
     @property
     def roofline_share(self) -> float | None:

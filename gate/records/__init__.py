@@ -21,11 +21,11 @@ from gate.records.evidence import (
     Replicate,
     Trace,
     Trial,
-    Witness,
 )
 from gate.records.gpu import Gpu, GpuState, Telemetry
 from gate.records.profile import Ceilings, KernelCounters, MachineCode, Profile
 from gate.records.verdict import EXIT_CODES, Comparison, Estimate, Gate, Outcome, Policy, Run, Verdict
+from gate.records.witness import Witness
 from gate.records.workload import DTYPE_BYTES, Dtype, Workload
 
 __all__ = [

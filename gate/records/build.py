@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from gate.records.base import Record, Status, require
+from gate.records.base import Record, Status, require, require_counts
 from gate.records.occupancy import MOST_THREADS, Occupancy, occupancy
 
 
@@ -32,8 +32,8 @@ class KernelResources(Record):
     """The share of a multiprocessor's warps that it can fill; computed on construction, for readers of the JSON."""
 
     def __post_init__(self) -> None:
-        memory = (self.shared_bytes, self.dynamic_shared_bytes or 0, self.spill_bytes, self.stack_bytes)
-        require(min(*memory, self.registers or 0) >= 0, "a kernel takes no less than nothing")
+        require_counts((self.registers, self.shared_bytes, self.dynamic_shared_bytes, self.stack_bytes))
+        require_counts((self.spill_store_bytes, self.spill_load_bytes))
         require(self.threads is None or 1 <= self.threads <= MOST_THREADS, f"a block has no {self.threads} threads")
         filled = self.filled
         fraction = filled and filled.fraction

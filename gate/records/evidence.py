@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gate.records.base import SCHEMA_VERSION, Record, Status, require
+from gate.records.base import SCHEMA_VERSION, Record, Status, require, require_counts, require_times
 from gate.records.build import Build
 from gate.records.correctness import Correctness
 from gate.records.gpu import Gpu, Telemetry
 from gate.records.profile import Profile
+from gate.records.witness import Witness
 from gate.records.workload import Workload
 
 # The arms of a candidate's trial (DESIGN.md section 3).
@@ -22,7 +23,10 @@ BASELINE, BASELINE_AGAIN, CANDIDATE, EMPTY = "baseline", "baseline_again", "cand
 
 @dataclass(frozen=True, slots=True)
 class Environment(Record):
-    """What the measurement ran on. `flags` is how PyTorch computes, `sdpa_backend` the one chosen as the baseline."""
+    """What the measurement ran on. `flags` is how PyTorch computes, `sdpa_backend` what was chosen as the baseline.
+
+    Where that differs from workload to workload, all of them: `cudnn, flash`.
+    """
 
     created_at: str
     kernel_gate: str
@@ -42,6 +46,9 @@ class Environment(Record):
     flags: Mapping[str, str | bool] = field(default_factory=dict)
     sdpa_backend: str | None = None
 
+    def __post_init__(self) -> None:
+        require(self.device in ("cpu", "cuda"), f"a device is cpu or cuda, not {self.device!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class Arm(Record):
@@ -60,7 +67,8 @@ class ClockPair(Record):
     launches: int
 
     def __post_init__(self) -> None:
-        require(min(self.device_ms, self.host_ms) > 0 and self.launches >= 1, "a batch takes time on both clocks")
+        require_times((self.device_ms, self.host_ms))
+        require_counts((self.launches,), least=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +91,9 @@ class Replicate(Record):
 
     def __post_init__(self) -> None:
         require(len(self.times_ms) > 0, "a replicate has at least one round")
+        require_counts((self.peak_bytes,))
         for times in self.times_ms:
-            require(all(math.isfinite(t) and t > 0 for t in times), "a time is finite and positive")
+            require_times(times)
         arms = sorted(set(self.creation_order))
         require(len(arms) == len(self.creation_order), "an arm was created twice")
         require(all(len(times) == len(arms) for times in self.times_ms), "every round times every arm once")
@@ -111,6 +120,7 @@ class Trial(Record):
         for replicate in self.replicates:
             require(set(replicate.creation_order) == set(names), "a replicate has other arms than its trial")
         require(list(self.looks) == sorted(set(self.looks)), f"looks increase, not {list(self.looks)}")
+        require_counts(self.looks, least=1)
         rounds = {len(replicate.times_ms) for replicate in self.replicates}
         require(len(rounds) <= 1, f"replicates have the same number of rounds, not {sorted(rounds)}")
         seeds = {replicate.seed for replicate in self.replicates}
@@ -159,55 +169,6 @@ class Trace(Record):
     """Why this implementation cannot compute the workload; empty where it can."""
 
 
-MOST_WAY_MS = 1.0
-"""More than the way to another process and back took: 0.5 ms on an H200, most of it the GPU's change of context."""
-
-
-@dataclass(frozen=True, slots=True)
-class Witness(Record):
-    """Candidate and baseline by the clock of a process that never loaded the candidate, and that verified outputs.
-
-    Milliseconds of batches of `launches` calls, in the order taken; each call has inputs and an output of its own.
-    The candidate's batches include the way to its process and back; the baseline was timed within the witness
-    (`baseline_ms`), and in a process like the candidate's (`baseline_far_ms`).
-    """
-
-    status: Status
-    message: str = ""
-    launches: int = 0
-    candidate_ms: tuple[float, ...] = ()
-    baseline_ms: tuple[float, ...] = ()
-    baseline_far_ms: tuple[float, ...] = ()
-    direct: bool = False
-    """Whether the processes called one after the other, as no graph could be made of the candidate's calls."""
-
-    def __post_init__(self) -> None:
-        every = self.candidate_ms, self.baseline_ms, self.baseline_far_ms
-        times = [each for batch in every for each in batch]
-        require(all(math.isfinite(t) and t > 0 for t in times), "a time is finite and positive")
-        require(len({len(each) for each in every}) == 1, "every round times candidate and baseline twice")
-        if self.status is Status.OK:
-            require(bool(times) and self.launches >= 1, "a witness that is ok saw both")
-        else:
-            require(bool(self.message) and not times, "a witness that failed says why, and saw no times")
-
-    @property
-    def ratio(self) -> float:
-        """Candidate over baseline, each by its shortest batch: what disturbs a batch makes it longer.
-
-        Less what the way to a process and back takes, as the baseline shows it. Not under 0. Direct calls have the
-        host's latency each, in the baseline's process too.
-        """
-        if self.direct:
-            return min(self.candidate_ms) / min(self.baseline_far_ms)
-        return max(0.0, min(self.candidate_ms) - self.way_ms) / min(self.baseline_ms)
-
-    @property
-    def way_ms(self) -> float:
-        """To a process and back."""
-        return min(MOST_WAY_MS, max(0.0, min(self.baseline_far_ms) - min(self.baseline_ms)))
-
-
 @dataclass(frozen=True, slots=True)
 class Evaluation(Record):
     """Everything seen of a candidate on one workload; what follows a failed stage is absent.
@@ -247,13 +208,19 @@ class Measurement(Record):
     evaluations: tuple[Evaluation, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Where the time went, by stage."""
+    baseline: str | None = None
+    """Which SDPA backend was to be beaten, by name or as `best`; None where nobody said."""
     kind: Literal["measurement"] = "measurement"
     schema_version: Literal[1] = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         require(bool(self.workloads), "a measurement asks for at least one workload")
-        require((self.impl is None) == (self.build is None), "a candidate has a build, and SDPA has none")
+        require(self.impl == (self.build and self.build.impl), "a candidate has its own build, and SDPA has none")
         if self.build is not None and self.build.status is not Status.OK:
             require(not self.evaluations, "what was not built cannot be evaluated")
         seen = [evaluation.workload for evaluation in self.evaluations]
         require(len(set(seen)) == len(seen), "a workload is evaluated once")
+        require(set(seen) <= set(self.workloads), "what was not asked for is not evaluated")
+        trials = [each.trial for each in self.evaluations if each.trial and each.trial.has(CANDIDATE)]
+        played = {trial.implementation(CANDIDATE) for trial in trials}
+        require(played <= {self.impl}, f"{self.impl} is timed as itself, and not {', '.join(sorted(played))}")

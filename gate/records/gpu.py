@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gate.records.base import Record, require
+from gate.records.base import Record, require, require_counts
 
 DISTURBING_REASONS = ("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown")
 """Throttle reasons that come and go with heat and supply. The others are how the card is set up or normally works:
@@ -52,6 +52,7 @@ class Gpu(Record):
         require(re.fullmatch(r"[0-9a-f]{16}", self.uuid_hash) is not None, "uuid_hash is 16 hexadecimal digits")
         capability = re.fullmatch(r"\d+\.\d+", self.compute_capability)
         require(capability is not None, f"a compute capability is like 8.9, not {self.compute_capability!r}")
+        require_counts((self.sm_count, self.sm_clock_max_mhz, self.memory_clock_max_mhz, self.memory_bus_bits))
 
     @property
     def capability(self) -> tuple[int, int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gate.records.base import Record, Status, require
+from gate.records.base import Record, Status, require, require_counts
+
+LEAST_NS = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,8 @@ class KernelCounters(Record):
 
     def __post_init__(self) -> None:
         require(bool(self.kernel), "a kernel has a name")
-        require(all(math.isfinite(each) for each in self.counters.values()), "a counter that is not finite is absent")
-        require(self.counters.get("duration_ns", 1.0) > 0, "a kernel takes time")
+        require_counts(self.counters.values())
+        require(self.counters.get("duration_ns", 1.0) >= LEAST_NS, "a kernel takes time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class MachineCode(Record):
 
     def __post_init__(self) -> None:
         counted = sum(self.mix.values())
-        require(min(self.mix.values(), default=1) > 0, "an instruction that is not there is not in the mix")
+        require_counts(self.mix.values(), least=1)
+        require_counts((self.barriers_per_tile,))
         require(counted == self.instructions, f"the mix has {counted} instructions, not {self.instructions}")
 
 
@@ -55,7 +57,7 @@ class Ceilings(Record):
     """By dtype."""
 
     def __post_init__(self) -> None:
-        require(min(self.bytes_per_s, *self.flops_per_s.values()) > 0, "what a device reaches is more than nothing")
+        require_counts((self.bytes_per_s, *self.flops_per_s.values()), least=1)
 
 
 @dataclass(frozen=True, slots=True)

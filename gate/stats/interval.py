@@ -22,6 +22,8 @@ Rounds: TypeAlias = Sequence[Sequence[float]]
 
 POWER = 0.8
 """With which `smallest_difference` would have been found."""
+MOST_LOG = 230.0
+"""Of a ratio: 1e100, beyond which no two times lie, though the interval of a few that are far apart may."""
 
 
 def log_ratios(candidate: Rounds, baseline: Rounds) -> Array:
@@ -77,8 +79,17 @@ def unpaired_ratio(
     Welch's interval on the replicates' log medians, widened by what differs between two sessions: an effect of
     standard deviation `session_sd` (of the logarithm) on each side, which no number of replicates averages out.
     """
-    sides = [np.log([np.median(rounds) for rounds in each]) for each in (candidate, baseline)]
+    sides = _log_medians(candidate, baseline)
     return welch_ratio(sides[0], sides[1], alpha, session_sd, min_replicates)
+
+
+def unpaired_degrees(candidate: Rounds, baseline: Rounds, session_sd: float) -> float:
+    """The degrees of freedom of `unpaired_ratio`'s interval: what differs between sessions counts as known."""
+    return _welch_error(_log_medians(candidate, baseline), session_sd)[1]
+
+
+def _log_medians(*sides: Rounds) -> list[Array]:
+    return [np.log([np.median(rounds) for rounds in each]) for each in sides]
 
 
 def welch_ratio(
@@ -113,21 +124,22 @@ def two_sided_p(t: float, degrees: float) -> float:
     return ratio_digits(2 * float(stdtr(degrees, -abs(t))))
 
 
-def smallest_difference(estimate: Estimate) -> float | None:
+def smallest_difference(estimate: Estimate, degrees: float | None = None) -> float | None:
     """The relative difference that such an interval would have told from none with a power of 80%.
 
-    exp((t_{1-alpha/2} + t_{0.8}) * standard error) - 1; the standard error is read back from the interval.
+    exp((t_{1-alpha/2} + t_{0.8}) * standard error) - 1; the standard error is read back from the interval, which has
+    so many `degrees` of freedom: by default those of a paired one, the replicates less one.
     """
     if estimate.low is None or estimate.high is None:
         return None
-    degrees, alpha = estimate.replicates - 1, 1 - estimate.confidence
-    error = math.log(estimate.high / estimate.low) / 2 / t_factor(degrees, alpha)
-    return round(math.expm1((t_factor(degrees, alpha) + t_factor(degrees, 2 * (1 - POWER))) * error), 9)
+    freedom, alpha = degrees or estimate.replicates - 1, 1 - estimate.confidence
+    error = math.log(estimate.high / estimate.low) / 2 / t_factor(freedom, alpha)
+    return round(math.expm1((t_factor(freedom, alpha) + t_factor(freedom, 2 * (1 - POWER))) * error), 9)
 
 
 def ratio_of(log: float) -> float:
     """exp, to nine digits."""
-    return ratio_digits(math.exp(log))
+    return ratio_digits(math.exp(max(-MOST_LOG, min(log, MOST_LOG))))
 
 
 def ratio_digits(value: float) -> float:

@@ -1,0 +1,47 @@
+"""Where records of SDPA lie, and what may not be lost of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from gate.belief import refuse_disturbed
+from gate.errors import BadInputError, UnfitEnvironmentError
+from gate.files import load, measurement_of, write_record
+from gate.records import Measurement, Workload
+
+
+def place(folder: Path, device_name: str) -> Path:
+    """The record of a device: `NVIDIA H200` is in `nvidia-h200`."""
+    return folder / re.sub(r"[^a-z0-9]+", "-", device_name.lower()).strip("-") / "sdpa.json"
+
+
+def recorded(path: Path) -> Measurement:
+    """Raises BadInputError where there is none."""
+    if not path.exists():
+        raise BadInputError(
+            f"no record of this device at {path}; make one with `kernel-gate baseline`, and commit it"
+        )
+    return measurement_of(load(path))
+
+
+def refuse_loss(path: Path, workloads: Collection[Workload]) -> None:
+    """Raises BadInputError where a record has workloads that a new one would not have."""
+    lost = [each for each in recorded(path).workloads if each not in workloads] if path.exists() else []
+    if lost:
+        raise BadInputError(
+            f"{path} has {len(lost)} workloads that would be lost, {lost[0]} for one; leave --shape and --dtype out, "
+            "or record to another --folder"
+        )
+
+
+def record(measurement: Measurement, path: Path) -> None:
+    """Writes it. Raises UnfitEnvironmentError for one that was disturbed, or lacks what was asked for."""
+    refuse_disturbed(measurement)
+    lacking = [each.workload for each in measurement.evaluations if each.sdpa is None or not each.sdpa.replicates]
+    if lacking:
+        raise UnfitEnvironmentError(
+            f"no backend was timed at {lacking[0]}, so that nothing was written; choose other workloads"
+        )
+    write_record(path, measurement)
