@@ -23,6 +23,11 @@ def what_is_missing(candidate: Candidate, device: str) -> str | None:
     return "; ".join(missing) or None
 
 
+def absent_packages(candidate: Candidate) -> str | None:
+    """What its code loads beside torch and is not installed, with the remedy."""
+    return _triton(candidate, "") or _libraries(candidate, "")
+
+
 def _device(candidate: Candidate, device: str) -> str | None:
     if device in candidate.devices and (device != "cuda" or gpu_names()):
         return None

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from gate import compiling, nvcc
 from gate.errors import UnfitEnvironmentError
 from gate.machine import compiler_command, processor_flags, said_by
-from gate.nvcc import nvcc_version
 from gate.registry import Candidate
 from gate.tunables import to_text
 
@@ -30,9 +30,11 @@ def build_key(candidate: Candidate, architectures: Sequence[str] = ()) -> str:
         digest.update(path.read_bytes())
     digest.update(f"{to_text(candidate.config)}\0{' '.join(architectures)}\0".encode())
     if candidate.compiled:  # -march=native means another thing on another processor
+        for module in (compiling, nvcc):  # the flags that are our own
+            digest.update(Path(str(module.__file__)).read_bytes())
         digest.update(f"{compiler()}\0{compiler_version()}\0{version('torch')}\0{processor_flags()}".encode())
     if candidate.language == "cuda":
-        digest.update(nvcc_version().encode())
+        digest.update(nvcc.nvcc_version().encode())
     return f"{candidate.name}-{digest.hexdigest()[:24]}"
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from gate.asking import FAULTS
 from gate.errors import BadInputError
 from gate.files import from_json, write_record
 from gate.outcomes import OUTCOMES
@@ -33,7 +34,6 @@ from gate.tunables import to_text
 
 REPLAY = "fuzz-failure.json"
 EXTENDED = ("lengths", "inputs", "layouts")
-FAULTS = (Status.CRASHED, Status.TIMED_OUT, Status.OUT_OF_MEMORY)
 PASSED, FAILED, FAULTED = 0, 1, 3
 PROBE_S = 20.0
 """The most that one step of shrinking may take."""

@@ -12,13 +12,28 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gate import nvml
 from gate.errors import UnfitEnvironmentError
+from gate.locking import ClockLock
+from gate.records import GpuState
 
 POLL_S = 0.2
 SHARED_FOLDERS = (Path("/var/lock"), Path("/tmp"))  # noqa: S108  # no file here is trusted: see _open
 EVERYONE = 0o666
 SAID_BYTES = 100
 SOMEONE = "another process"
+
+
+@contextlib.contextmanager
+def own_gpu(lock_clocks: bool, waiting: Callable[[str], None]) -> Iterator[Callable[[], GpuState]]:
+    """The visible GPU, locked against other gates on this machine; yields how to look at it."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(nvml.session())
+        index = nvml.visible_index()
+        stack.enter_context(gpu_lock(nvml.describe_gpu(index).uuid_hash, waiting))
+        if lock_clocks:
+            stack.enter_context(ClockLock(index))
+        yield lambda: nvml.look(index)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,9 @@ import contextlib
 import ctypes
 import importlib.util
 import re
+import traceback
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,35 +175,39 @@ class PythonCandidate(Implementation):
             raise CandidateError(Status.CRASHED, f"{source.name} cannot be imported; give it the ending .py")
         module = importlib.util.module_from_spec(specification)
         vars(module).update(config or {})
-        with candidate_errors():
+        with candidate_errors(str(source)):
             specification.loader.exec_module(module)
         if not callable(getattr(module, "attention", None)):
             raise CandidateError(Status.CRASHED, f"{source.name} defines no function attention(q, k, v, ...)")
-        self._attention = module.attention
+        self._attention, self._source = module.attention, str(source)
 
     def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> Bound:  # noqa: ARG002
-        attention, each = self._attention, operands
+        attention, source, each = self._attention, self._source, operands
 
         def launch() -> torch.Tensor:
-            with candidate_errors():
+            with candidate_errors(source):
                 attention(each.q, each.k, each.v, each.scale, each.causal, each.out)
             return each.out
 
         return Bound(launch)
 
 
-class candidate_errors(contextlib.ContextDecorator):  # noqa: N801  # used as `with candidate_errors():`
-    """Turns whatever a candidate's Python code raises into a CandidateError."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            return
+@contextlib.contextmanager
+def candidate_errors(source: str = "") -> Iterator[None]:
+    """Turns whatever a candidate's Python code raises into a CandidateError, with the line of its file `source`."""
+    try:
+        yield
+    except BaseException as error:
         no_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
         status = Status.OUT_OF_MEMORY if no_memory else Status.CRASHED
-        raise CandidateError(status, f"raised {type(error).__name__}: {error}") from error
+        raise CandidateError(status, f"raised {type(error).__name__}: {error}{_where(error, source)}") from error
+
+
+def _where(error: BaseException, source: str) -> str:
+    """The innermost line of that file that it came through."""
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    line = next((each.lineno for each in frames if each.filename == source), None)
+    return f" ({Path(source).name}, line {line})" if line else ""
 
 
 def open_implementation(name: str, source: str | None) -> Implementation:

@@ -27,6 +27,8 @@ DEFAULTS = {
 }
 """Flags, each unless the candidate has one that begins like these: nvcc takes none twice."""
 ALWAYS = ("-Xcompiler=-fPIC", "-Xptxas=-v")
+LINK = ("-shared", "-Xlinker=-z,defs")
+"""The second asks of the linker what only loading would show otherwise: that nothing is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def compile_cuda(asked: Compilation) -> Compiled:
             return Compiled(None, log=log)
         directives = read_directives(each.read_text() for each in Path(scratch).rglob("*.ptx"))
         library = Path(asked.directory) / f"lib{asked.name}.so"
-        linked = _run([nvcc, "-shared", *map(str, objects), "-o", str(library), *asked.link_flags])
+        linked = _run([nvcc, *LINK, *map(str, objects), "-o", str(library), *asked.link_flags])
     log = f"{log}\n{linked.log}"
     return Compiled(None, log=log) if linked.failed else Compiled(str(library), "", log, read_report(log, directives))
 

@@ -11,8 +11,7 @@ from functools import partial
 
 from gate.asking import check_candidate, describe_environment, trace_implementations
 from gate.build import build
-from gate.compare import compare, fastest
-from gate.errors import BadInputError
+from gate.compare import chosen_backends, compare, fastest
 from gate.judge import is_clear
 from gate.messages import Plan
 from gate.profiling.collect import open_profiler
@@ -32,7 +31,7 @@ from gate.records import (
     Workload,
 )
 from gate.registry import Candidate
-from gate.sdpa import AVAILABLE, BEST, PREFIX
+from gate.sdpa import BEST, PREFIX, backends_of
 from gate.settings import Settings
 from gate.trial import Progress, Watch, candidate_arms, plan_for, sdpa_arms, take_trials
 from gate.witness.parent import bout_of, witness
@@ -59,12 +58,7 @@ class Bench:
 
     def backends(self, wanted: str) -> tuple[str, ...]:
         """`all` or `best` to every backend of the device, a name to itself. Raises BadInputError."""
-        available = AVAILABLE[self.device]
-        if wanted in ("all", BEST):
-            return available
-        if wanted not in available:
-            raise BadInputError(f"no SDPA backend '{wanted}' on {self.device}; choose {', '.join(available)} or best")
-        return (wanted,)
+        return backends_of(self.device, wanted)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -125,9 +119,12 @@ def _measurement(
     built: Build | None = None,
     evaluations: Sequence[Evaluation] = (),
 ) -> Measurement:
-    impl = None if candidate is None else candidate.name
-    made = built.as_evidence() if built else None
-    return Measurement(environment, workloads, impl, made, tuple(evaluations), seconds=dict(bench.seconds))
+    seconds = dict(bench.seconds)
+    if candidate is None or built is None:
+        return Measurement(environment, workloads, evaluations=tuple(evaluations), seconds=seconds)
+    chosen = replace(environment, sdpa_backend=chosen_backends(evaluations))
+    asked, made = bench.settings.measure.baseline, built.as_evidence()
+    return Measurement(chosen, workloads, candidate.name, made, tuple(evaluations), seconds, asked)
 
 
 def describe(bench: Bench) -> Environment:

@@ -41,9 +41,19 @@ class _Function:
 
     name: str
     architecture: str
-    stack: tuple[int, int, int]
+    stack: tuple[int, ...] = (0, 0, 0)
+    """Bytes: of the frame, of spill stores, of spill loads."""
     registers: int | None = None
     shared_bytes: int = 0
+
+    def or_worse(self, line: str) -> _Function:
+        """With what this line says, where that is more."""
+        if stack := STACK.search(line):
+            return replace(self, stack=tuple(map(max, self.stack, map(int, stack.groups()))))
+        if used := USED.search(line):
+            registers, shared = max(self.registers or 0, int(used[1])), max(self.shared_bytes, _shared(line))
+            return replace(self, registers=registers, shared_bytes=shared)
+        return self
 
 
 def read_report(log: str, directives: Read) -> tuple[KernelResources, ...]:
@@ -74,22 +84,23 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part or -1), rest) for part, rest in re.findall(r"(\d*)(\D*)", text)]
 
 
-def _functions(lines: Iterable[str]) -> Iterator[_Function]:
-    """`Function properties for` begins a function, its stack and, for a kernel, its registers follow."""
-    architecture, current = "", None
+def _functions(lines: Iterable[str]) -> Iterable[_Function]:
+    """`Function properties for` begins a function, its stack and, for a kernel, its registers follow.
+
+    A `#pragma message` of the candidate's can print lines like ptxas's own, but take none away: of several readings
+    the worst counts, so that imitating them makes no kernel look better.
+    """
+    architecture, key = "", None
+    found: dict[tuple[str, str], _Function] = {}
     for line in lines:
         if entry := ENTRY.search(line):
             architecture = _architecture(entry["number"], entry["suffix"])
         elif properties := PROPERTIES.search(line):
-            if current:
-                yield current
-            current = _Function(properties["name"], architecture, (0, 0, 0))
-        elif current and (stack := STACK.search(line)):
-            current = replace(current, stack=(int(stack[1]), int(stack[2]), int(stack[3])))
-        elif current and (used := USED.search(line)):
-            current = replace(current, registers=int(used[1]), shared_bytes=_shared(line))
-    if current:
-        yield current
+            key = architecture, properties["name"]
+            found.setdefault(key, _Function(properties["name"], architecture))
+        elif key:
+            found[key] = found[key].or_worse(line)
+    return found.values()
 
 
 def _shared(line: str) -> int:

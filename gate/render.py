@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from gate.profiling.show import profile_lines
 from gate.records import Build, Comparison, Environment, Evaluation, Gate, Outcome, Run, Status
-from gate.words import speedup_in_words
+from gate.words import inert, one_line, speedup_in_words
 
 MARKS = {
     Outcome.PASS: "✅",
@@ -35,15 +35,16 @@ METHOD = (
 
 
 def terminal(run: Run) -> str:
-    """The same for people at a terminal."""
+    """The same for people at a terminal. Words from outside stay on their line, and command no runner."""
+    cells = [[one_line(cell) for cell in row] for row in rows(run)]
     sections = [
-        headline(run),
-        run.verdict.next_step,
-        tabulate(list(rows(run)), headers=HEADERS, tablefmt="simple", disable_numparse=True),
-        "\n".join(f"warning: {warning}" for warning in run.verdict.warnings),
-        *(f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in evidence(run) if lines),
+        one_line(headline(run)),
+        one_line(run.verdict.next_step),
+        tabulate(cells, headers=HEADERS, tablefmt="simple", disable_numparse=True),
+        "\n".join(f"warning: {one_line(warning)}" for warning in run.verdict.warnings),
+        *("\n  ".join([title, *map(one_line, lines)]) for title, lines in evidence(run) if lines),
     ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    return inert("\n\n".join(section for section in sections if section) + "\n")
 
 
 def headline(run: Run) -> str:

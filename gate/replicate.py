@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import torch
 
-from gate.accuracy import sdpa_answer, ulp_at
+from gate.accuracy import sdpa_answer, timed_limit
 from gate.device import CaptureError, Device
 from gate.execution import INPUTS, Execution
 from gate.implementations import open_implementation
@@ -22,9 +22,6 @@ from gate.records import EMPTY, ClockPair, Replicate, Status
 from gate.sdpa import PREFIX
 
 BATCH_MS, MOST_LAUNCHES = 5.0, 500
-TIMED_SLACK = 2.0
-"""A timed output is held against SDPA, not the oracle: both may err, on inputs that no one has seen before. So the
-limit is twice that of the check."""
 
 
 def run_replicate(plan: Plan, device: Device) -> Attempt:
@@ -39,24 +36,32 @@ def run_replicate(plan: Plan, device: Device) -> Attempt:
             executions[arm] = _execution(plan, device, arm, rng)
         except CaptureError as error:
             return Attempt(Status.UNSUPPORTED, f"{arm} cannot be captured: {error}", uncapturable=arm)
-    kept: list[tuple[float, ...]] = []
+    taken = _rounds(plan, executions, rng)
+    if isinstance(taken, Attempt):
+        return taken
+    replicate = Replicate(
+        seed=plan.seed,
+        times_ms=tuple(taken[plan.warmup_rounds :]),
+        creation_order=tuple(order),
+        seconds=time.perf_counter() - started,
+        peak_bytes=device.peak_bytes(),
+        clocks=_clock_pairs(plan, executions, taken),
+        direct=plan.direct,
+    )
+    return Attempt(Status.OK, replicate=replicate)
+
+
+def _rounds(plan: Plan, executions: Mapping[str, Execution], rng: random.Random) -> list[tuple[float, ...]] | Attempt:
+    """The times of every round, of the warm-up too, in the plan's order of arms; or what was wrong."""
+    taken: list[tuple[float, ...]] = []
     for number in range(plan.warmup_rounds + plan.rounds):
         times, wrong = _round(plan, executions, rng)
         if wrong:
             return Attempt(_blame(wrong[0]), f"round {number}: {wrong[1]}")
-        kept.append(tuple(times[arm] for arm in plan.arms))
+        taken.append(tuple(times[arm] for arm in plan.arms))
     if overrun := _overrun(plan, executions):
-        return Attempt(_blame(overrun[0]), f"after {number + 1} rounds: {overrun[1]}")
-    replicate = Replicate(
-        seed=plan.seed,
-        times_ms=tuple(kept[plan.warmup_rounds :]),
-        creation_order=tuple(order),
-        seconds=time.perf_counter() - started,
-        peak_bytes=device.peak_bytes(),
-        clocks=_clock_pairs(plan, executions, kept),
-        direct=plan.direct,
-    )
-    return Attempt(Status.OK, replicate=replicate)
+        return Attempt(_blame(overrun[0]), f"after {len(taken)} rounds: {overrun[1]}")
+    return taken
 
 
 def _clock_pairs(
@@ -123,7 +128,7 @@ def _overrun(plan: Plan, executions: Mapping[str, Execution]) -> tuple[str, str]
 def _limit(plan: Plan, magnitude: float, dtype: torch.dtype) -> float:
     if plan.sdpa_max_abs_err is None:
         return plan.tolerance.atol + plan.tolerance.rtol * magnitude
-    return TIMED_SLACK * (2 * plan.sdpa_max_abs_err + ulp_at(magnitude, dtype))
+    return timed_limit(plan.sdpa_max_abs_err, magnitude, dtype)
 
 
 def _blame(implementation: str) -> Status:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gate.errors import BadInputError
+
 BACKENDS: Mapping[str, str] = {
     "flash": "FLASH_ATTENTION",
     "cudnn": "CUDNN_ATTENTION",
@@ -16,3 +18,13 @@ AVAILABLE: Mapping[str, tuple[str, ...]] = {"cpu": ("flash", "math"), "cuda": tu
 BEST = "best"
 PREFIX = "sdpa:"
 """Before a backend's name, where an arm is played by one."""
+
+
+def backends_of(device: str, wanted: str) -> tuple[str, ...]:
+    """`all` or `best` to every backend of the device, a name to itself. Raises BadInputError."""
+    available = AVAILABLE[device]
+    if wanted in ("all", BEST):
+        return available
+    if wanted not in available:
+        raise BadInputError(f"no SDPA backend '{wanted}' on {device}; choose {', '.join(available)} or {BEST}")
+    return (wanted,)

@@ -173,23 +173,39 @@ class Settings(Record):
         for device, texts in self.workloads.items():
             if not texts:
                 raise ValueError(f"{device} requires no workload; name one at least")
+        for name, table in (("workloads", self.workloads), ("wider", self.wider)):
+            for device, texts in table.items():
+                _parse_all(f"{name}.{device}", texts)
 
     def required(self, device: str) -> tuple[Workload, ...]:
         """The workloads that a candidate must win on this device, each once."""
         return tuple(dict.fromkeys(parse_workload(text) for text in self.workloads[device]))
 
 
+def _parse_all(name: str, texts: Iterable[str]) -> None:
+    try:
+        for text in texts:
+            parse_workload(text)
+    except BadInputError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+SHAPE = "write B,H,S,D and then, where wanted, the dtype and causal: 1,8,512,64 or 1,8,512,64,float32,causal"
+
+
 def parse_workload(text: str, dtype: str = "float16") -> Workload:
     """`B,H,S,D`, then optionally the dtype, then optionally `causal`. Raises BadInputError."""
     parts = [part.strip() for part in text.split(",")]
     if len(parts) not in (4, 5, 6) or parts[5:] not in ([], ["causal"]):
-        raise BadInputError(f"shape '{text}' has {len(parts)} parts; write B,H,S,D, for example 1,8,512,64")
+        raise BadInputError(f"shape '{text}' is none; {SHAPE}")
+    if not all(part.isdecimal() for part in parts[:4]):
+        raise BadInputError(f"shape '{text}' has a size that is no whole number; {SHAPE}")
     try:
         batch, heads, seq_len, head_dim = map(int, parts[:4])
         chosen = cast("Dtype", parts[4] if parts[4:] else dtype)  # Workload refuses any other
         return Workload(batch, heads, seq_len, head_dim, chosen, causal=bool(parts[5:]))
     except ValueError as error:
-        raise BadInputError(f"shape '{text}': {error}; write B,H,S,D, for example 1,8,512,64") from error
+        raise BadInputError(f"shape '{text}': {error}; {SHAPE}") from error
 
 
 def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
@@ -209,10 +225,17 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Se
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
-        source = "--set" if any(each.startswith(f"{where}=") for each in set_here) else path or "gate.toml"
+        blamed = ", ".join(each for each in set_here if _concerns(each.partition("=")[0], where))
         raise BadInputError(
-            f"{source}: {where or 'settings'}: {said}; gate.toml has all names and defaults"
+            f"{blamed or path or 'gate.toml'}: {where or 'settings'}: {said}; gate.toml has all names and defaults"
         ) from error
+
+
+def _concerns(name: str, where: str) -> bool:
+    """Whether a setting lies where the error is, or above or below it."""
+    one, other = name.split("."), where.split(".")
+    shorter = min(len(one), len(other))
+    return one[:shorter] == other[:shorter]
 
 
 def _read(path: Path | None) -> dict[str, Any]:

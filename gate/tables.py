@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -35,18 +37,23 @@ BETWEEN = 2
 def table(rows: Iterable[Sequence[str]], *headers: str) -> str:
     """A plain table; numbers stay as they were written, and long cells are folded to the width of a terminal."""
     lines = [tuple(row) for row in rows]
-    widths = _widths([headers, *lines] if headers else lines, shutil.get_terminal_size((0, 0)).columns)
-    return tabulate(lines, headers=headers, tablefmt="simple", disable_numparse=True, maxcolwidths=widths)
+    if lines and sys.stdout.isatty():
+        widths = _widths([headers, *lines] if headers else lines, shutil.get_terminal_size().columns)
+        lines = [tuple(map(_folded, row, widths)) for row in lines]
+    return tabulate(lines, headers=headers, tablefmt="simple", disable_numparse=True)
 
 
-def _widths(lines: Sequence[Sequence[str]], most: int) -> list[int | None] | None:
-    """Of each column, the widest cut down until a line has `most` characters; None where nothing need be cut."""
-    if not lines or most == 0:
-        return None
+def _widths(lines: Sequence[Sequence[str]], most: int) -> list[int]:
+    """Of each column, the widest cut down until a line has `most` characters."""
     widths = [max(LEAST_COLUMN, *map(len, column)) for column in zip(*lines, strict=True)]
     while sum(widths) + BETWEEN * (len(widths) - 1) > most and max(widths) > LEAST_COLUMN:
         widths[widths.index(max(widths))] -= 1
-    return list(widths)
+    return widths
+
+
+def _folded(cell: str, width: int) -> str:
+    """By ourselves: tabulate takes a cell that looks like a number for one when it folds."""
+    return cell if len(cell) <= width else "\n".join(textwrap.wrap(cell, width))
 
 
 def times_table(measurement: Measurement) -> str:

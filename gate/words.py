@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from gate.records import Comparison, Estimate
+
+COMMAND = re.compile(r"(?:^|[\r\n])[^\S\r\n]*:(?=:)|##(?=\[)")
+"""What GitHub's runner takes for a command in a job's output: `::` that begins a line, `##[` wherever it stands."""
 
 
 def in_words(estimate: Estimate) -> str:
@@ -30,6 +34,11 @@ def speed_in_words(comparison: Comparison) -> str:
 def one_line(text: str) -> str:
     """Text from outside without control characters, line ends, or marks that turn the direction of writing."""
     return "".join(" " if _is_control(each) else each for each in text)
+
+
+def inert(text: str) -> str:
+    """The same with a space within each mark of a command, so that GitHub's runner obeys no word of it."""
+    return COMMAND.sub(r"\g<0> ", text)
 
 
 def _is_control(character: str) -> bool:

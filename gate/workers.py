@@ -8,6 +8,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ ALLOWED_ENVIRONMENT = (
 
 GRACE_S = 30.0
 """How long the server may take beyond its job's limit: to fork, to kill, to read what was printed."""
+ENDED = {"time": Status.TIMED_OUT, "memory": Status.OUT_OF_MEMORY, "server": Status.CRASHED}
+"""How a job ended that was ended, by the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Ending:
     def status(self) -> Status:
         """`ok` where it answered and left by itself."""
         if self.cause is not None:
-            return {"time": Status.TIMED_OUT, "memory": Status.OUT_OF_MEMORY}[self.cause]
+            return ENDED[self.cause]
         return Status.OK if self.state == 0 and self.reply else Status.CRASHED
 
     @property
@@ -64,7 +67,9 @@ class Ending:
         if self.cause == "time":
             return f"did not end within {self.seconds:.0f} s and was killed"
         if self.cause == "memory":
-            return f"held {self.peak_bytes / 2**20:.0f} MB, more than its limit, and was killed"
+            return f"held {self.peak_bytes / 2**20:.0f} MB, more than its limit (limits.memory_mb), and was killed"
+        if self.cause == "server":
+            return "was gone with the server that ran it, which ended or was stopped, as an attack on it would do"
         if os.WIFSIGNALED(self.state):
             return f"was ended by {_signal_name(os.WTERMSIG(self.state))}"
         return f"exited with code {os.WEXITSTATUS(self.state)} before it answered"
@@ -111,45 +116,55 @@ class WorkerServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        process, self._entered = self._process, False
-        if process is None:
-            return
+        self._entered = False
+        if self._process is not None:
+            self._end(self._process)
+
+    def _end(self, process: subprocess.Popen[str], patience_s: float = 10.0) -> None:
+        """Hangs up, upon which the server ends; or else ends it. The next call would start another."""
+        self._process = None
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # it ended before us, and a request was left unread
                     pipe.close()
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=patience_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
     def call(self, job: Mapping[str, Any], seconds: float) -> Ending:
-        """Runs one job in a fresh process. Raises GateError where the server itself is gone, or says nothing.
+        """Runs one job in a fresh process.
 
-        The server holds the job to `seconds`; we hold the server to a little more, for a job may stop it.
+        The server holds the job to `seconds`; we hold the server to a little more, for a job may stop it. A job whose
+        server is gone has crashed, and the next has a new server.
         """
-        process = self._running()
+        process, started = self._running(), time.monotonic()
         limits = {"seconds": seconds, "memory_mb": self._limits.memory_mb, "file_mb": self._limits.file_mb}
-        if process.stdin is None or process.stdout is None:
-            raise GateError("the fork server has no pipes; report this")
-        try:
-            process.stdin.write(json.dumps({"job": job, "limits": limits}) + "\n")
-            process.stdin.flush()
-            answered, _, _ = select.select([process.stdout], [], [], seconds + GRACE_S)
-            answer = process.stdout.readline() if answered else ""
-        except BrokenPipeError:
-            answer = ""
-        if not answer:
-            process.kill()
-            raise GateError("the fork server ended or was stopped; a candidate that attacks its parent would do that")
-        return Ending(**json.loads(answer))
+        answer = _answer(process, json.dumps({"job": job, "limits": limits}), seconds + GRACE_S)
+        if answer:
+            return Ending(**json.loads(answer))
+        self._end(process, patience_s=0.0)
+        return Ending("", process.returncode, "server", time.monotonic() - started, 0, "")
 
     def _running(self) -> subprocess.Popen[str]:
         if not self._entered:
             raise GateError("the fork server was not started; use it as a context manager")
         self._process = self._process or self._started()
         return self._process
+
+
+def _answer(process: subprocess.Popen[str], request: str, limit_s: float) -> str:
+    """One line for a line; empty where the server is gone, or says nothing for so long."""
+    if process.stdin is None or process.stdout is None:
+        raise GateError("the fork server has no pipes; report this")
+    try:
+        process.stdin.write(request + "\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return ""
+    answered, _, _ = select.select([process.stdout], [], [], limit_s)
+    return process.stdout.readline() if answered else ""
 
 
 def stripped_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from scripts import cli, options
+from scripts import cli, options, progress
 
 
 @click.command("calibrate")
@@ -36,9 +36,9 @@ def command(
         raise BadInputError(f"{error}; mend that option") from error
     recorded = load_recorded(recording)
     try:
-        rows = Rows(tuple(calibrate(recorded, plan, options.show_progress)))
+        rows = Rows(tuple(calibrate(recorded, plan, progress.show)))
     finally:
-        options.clear_progress()
+        progress.clear()
     if out is not None:
         write_record(out, rows, indent=2)
     click.echo(to_json(rows, indent=2) if as_json else calibration_table(rows.rows))

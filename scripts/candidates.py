@@ -18,7 +18,7 @@ def command(kernels: Path, device: str) -> int:
     from gate.registry import every
     from gate.tables import candidates_table
 
-    click.echo(candidates_table(every(kernels), choose_device(device)))
+    cli.say(candidates_table(every(kernels), choose_device(device)))
     return 0
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "gate": "Judge from raw samples; no GPU and no torch needed.",
     "baseline": "Record what SDPA takes on this machine, or check a record against it.",
     "comment": "Say the verdict on the pull request, and in the job's summary.",
+    "withdraw": "Take back what was said of earlier commits of the pull request.",
     "compare": "Compare a measurement with a recorded one: regressed, maintained, improved or undecided.",
     "plan": "Read off a GitHub event what is to be measured, and where.",
     "required": "Say whether every job that had to happen did, and passed.",
@@ -86,13 +87,20 @@ def run(command: click.Command, arguments: Sequence[str] | None = None) -> NoRet
     except (click.Abort, KeyboardInterrupt):
         _leave(130, "interrupted; nothing was written")
     except Exception:
-        traceback.print_exc()
+        say(traceback.format_exc(), err=True)
         _leave(FAULT, "this is a fault of Kernel Gate itself; report it with the lines above")
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Prints what may hold a candidate's words, so that none of them is a command to GitHub."""
+    from gate.words import inert
+
+    click.echo(inert(text), err=err)
 
 
 def _leave(code: int, message: str) -> NoReturn:
     """One line, whatever a file or an option put into the message."""
-    click.echo(f"kernel-gate: {' '.join(message.split())}", err=True)
+    say(f"kernel-gate: {' '.join(message.split())}", err=True)
     sys.exit(code)
 
 

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 @options.config
 @click.option("--against", type=click.Path(path_type=Path), help="The folder of candidates to compare with.")
 @click.option("--against-config", metavar="NAME=VALUE,...", help="The tunables to compare with; default: --config's.")
-@click.option(
-    "--arch", "asked", multiple=True, metavar="8.9", help="A CUDA architecture; repeat for more. Default: this GPU's."
-)
+@options.arch
 @options.settings
 @options.out_file
 def command(

@@ -10,6 +10,7 @@ import click
 from scripts import cli, options
 
 if TYPE_CHECKING:
+    from gate.records import Dtype
     from gate.settings import Settings
 
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 @options.settings
 @options.out_file
 def command(
-    impl: str, kernels: Path, config: str | None, shapes: tuple[str, ...], dtype: str | None, device: str,
+    impl: str, kernels: Path, config: str | None, shapes: tuple[str, ...], dtype: Dtype | None, device: str,
     ncu: str, settings: Settings, out: Path | None,
 ) -> int:  # fmt: skip
     """Build and check a candidate, and time it between the baseline, the baseline again and an empty launch."""
@@ -36,7 +37,7 @@ def command(
     from gate.registry import find
     from gate.tables import times_table
 
-    candidate = find(impl, kernels, config)
+    candidate = options.runnable(find(impl, kernels, config))
     chosen = choose_device(device, candidate.devices)
     workloads = options.workloads(shapes, dtype, chosen, settings)
     counters = wanted_counters(ncu, chosen, settings.gates)
@@ -45,7 +46,7 @@ def command(
         measurement = measure_candidate(bench, candidate, workloads, counters=counters)
     options.deliver(measurement, out, times_table)
     if counters != 0:
-        click.echo(profile_text(measurement))
+        cli.say(profile_text(measurement))
     return EXIT_CODES[conduct(measurement)]
 
 

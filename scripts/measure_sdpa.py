@@ -10,6 +10,7 @@ import click
 from scripts import cli, options
 
 if TYPE_CHECKING:
+    from gate.records import Dtype
     from gate.settings import Settings
 
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @options.settings
 @options.out_file
 def command(
-    backend: str, shapes: tuple[str, ...], dtype: str | None, device: str, settings: Settings, out: Path | None
+    backend: str, shapes: tuple[str, ...], dtype: Dtype | None, device: str, settings: Settings, out: Path | None
 ) -> int:
     """Time SDPA's backends, interleaved, and name the fastest."""
     from gate.device import choose_device

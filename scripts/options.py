@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from scripts import cli, progress
+
 if TYPE_CHECKING:
     from gate.pipeline import Bench
-    from gate.records import Build, Dtype, GpuState, Record, Workload
+    from gate.records import Build, Dtype, Record, Workload
     from gate.registry import Candidate
     from gate.settings import Settings
 
@@ -30,11 +32,19 @@ kernels = click.option(
 config = click.option("--config", metavar="NAME=VALUE,...", help="Tunables: BLOCK_M=64. Default: kernel.toml's.")
 device = click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", help="Where to run.")
 shape = click.option(
-    "--shape", "shapes", multiple=True, metavar="B,H,S,D", help="A workload; repeat for more. Default: gate.toml's."
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="B,H,S,D[,DTYPE[,causal]]",
+    help="A workload; repeat for more. Default: gate.toml's.",
 )
 dtype = click.option(
-    "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="Of the --shape workloads."
+    "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="Of the workloads that name none."
 )
+arch = click.option(
+    "--arch", "asked", multiple=True, metavar="8.9",
+    help="A CUDA architecture; repeat for more. Default: TORCH_CUDA_ARCH_LIST, or this GPU's.",
+)  # fmt: skip
 out_file = click.option("--out", type=click.Path(path_type=Path), help="Write JSON to this file.")
 
 
@@ -92,7 +102,11 @@ def settings(command: F) -> Callable[..., Any]:
     def with_settings(*arguments: Any, policy: Path | None, overrides: tuple[str, ...], **options: Any) -> Any:
         from gate.settings import load_settings
 
-        every = (*overrides, *click.get_current_context().meta.get(OVERRIDES, ()))
+        by_option = click.get_current_context().meta.get(OVERRIDES, ())
+        twice = {each.partition("=")[0] for each in overrides} & {each.partition("=")[0] for each in by_option}
+        if twice:
+            raise click.UsageError(f"An option and --set both give {', '.join(sorted(twice))}: leave one out.")
+        every = (*overrides, *by_option)
         return command(*arguments, settings=load_settings(policy, every), **options)
 
     add = stack(
@@ -117,12 +131,13 @@ measuring = stack(shape, dtype, device, iters, replicates, lock_clocks)
 judging = stack(alpha, speedup, strict)
 
 
-def workloads(shapes: tuple[str, ...], dtype: str | None, device: str, settings: Settings) -> tuple[Workload, ...]:
+def workloads(shapes: tuple[str, ...], dtype: Dtype | None, device: str, settings: Settings) -> tuple[Workload, ...]:
     """The workloads of --shape and --dtype, or those that gate.toml requires on this device."""
     from gate.settings import parse_workload
 
     if not shapes:
-        return settings.required(device)
+        required = settings.required(device)
+        return tuple(dict.fromkeys(replace(each, dtype=dtype) for each in required)) if dtype else required
     named = (parse_workload(text, dtype or DEFAULT_DTYPES[device]) for text in shapes)
     return tuple(dict.fromkeys(named))  # each once, in the order given
 
@@ -135,49 +150,17 @@ def dtypes(asked: Dtype | None, device: str) -> tuple[Dtype, ...]:
 @contextmanager
 def bench(device: str, settings: Settings) -> Iterator[Bench]:
     """A running server on the device, which is ours alone, telling its progress on standard error."""
+    from gate.gpu_lock import own_gpu
     from gate.pipeline import Bench
     from gate.workers import WorkerServer
 
     with ExitStack() as stack:
-        look = stack.enter_context(own_gpu(settings.measure.lock_clocks)) if device == "cuda" else lambda: None
+        clocks = settings.measure.lock_clocks
+        look = stack.enter_context(own_gpu(clocks, progress.waiting)) if device == "cuda" else lambda: None
         server, witness = (stack.enter_context(WorkerServer(settings.limits)) for _ in range(2))
         server.start()
-        stack.callback(clear_progress)
-        yield Bench(server, witness, device, settings, show_progress, look)
-
-
-@contextmanager
-def own_gpu(lock_clocks: bool) -> Iterator[Callable[[], GpuState]]:
-    """The visible GPU, locked against other gates on this machine; yields how to look at it."""
-    from gate import nvml
-    from gate.gpu_lock import gpu_lock
-    from gate.locking import ClockLock
-
-    with ExitStack() as stack:
-        stack.enter_context(nvml.session())
-        index = nvml.visible_index()
-        stack.enter_context(gpu_lock(nvml.describe_gpu(index).uuid_hash, _tell_waiting))
-        if lock_clocks:
-            stack.enter_context(ClockLock(index))
-        yield lambda: nvml.look(index)
-
-
-def _tell_waiting(words: str) -> None:
-    click.echo(f"waiting: {words}", err=True)
-
-
-def show_progress(label: str, done: int, total: int) -> None:
-    """One line that overwrites itself on a terminal; elsewhere, one line a stage."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\033[K{label}: {done}/{total}", nl=False, err=True)
-    elif done == 0:
-        click.echo(f"{label} ...", err=True)
-
-
-def clear_progress() -> None:
-    """Leaves no progress behind."""
-    if sys.stderr.isatty():
-        click.echo("\r\033[K", nl=False, err=True)
+        stack.callback(progress.clear)
+        yield Bench(server, witness, device, settings, progress.show, look)
 
 
 def check_writable(path: Path | None) -> None:
@@ -193,17 +176,35 @@ def check_writable(path: Path | None) -> None:
         probe.unlink()
 
 
-def built(candidate: Candidate, asked: tuple[str, ...], settings: Settings) -> Build:
-    """The candidate's build, from the cache or newly made. Raises FailedBuildError."""
+def runnable(candidate: Candidate) -> Candidate:
+    """The same, where what it needs is installed. Raises UnfitEnvironmentError."""
+    from gate.availability import absent_packages
+    from gate.errors import UnfitEnvironmentError
+
+    absent = absent_packages(candidate)
+    if absent is not None:
+        raise UnfitEnvironmentError(f"{candidate.name} cannot run here: {absent}")
+    return candidate
+
+
+def build_of(candidate: Candidate, asked: tuple[str, ...], settings: Settings) -> Build:
+    """The candidate's build, from the cache or newly made; one that failed says why."""
     from gate.build import build, cached_build
-    from gate.errors import FailedBuildError, UnfitEnvironmentError
-    from gate.records import Status
     from gate.workers import WorkerServer
 
     made = cached_build(candidate, asked)
-    if made is None:
-        with WorkerServer(settings.limits) as server:
-            made = build(candidate, server, settings.limits.build_s, asked)
+    if made is not None:
+        return made
+    with WorkerServer(settings.limits) as server:
+        return build(candidate, server, settings.limits.build_s, asked)
+
+
+def built(candidate: Candidate, asked: tuple[str, ...], settings: Settings) -> Build:
+    """The same for who needs it to be there. Raises FailedBuildError."""
+    from gate.errors import FailedBuildError, UnfitEnvironmentError
+    from gate.records import Status
+
+    made = build_of(candidate, asked, settings)
     if made.status in (Status.BUILD_FAILED, Status.TIMED_OUT):
         raise FailedBuildError(f"{candidate.folder}: {made.message}; `kernel-gate build` shows the compiler's words")
     if made.status is not Status.OK:
@@ -215,7 +216,7 @@ def deliver(record: R, out: Path | None, table: Callable[[R], str]) -> None:
     """Prints the record as a table, and writes it where a file was asked for."""
     from gate.files import write_record
 
-    click.echo(table(record))
+    cli.say(table(record))
     if out is not None:
         write_record(out, record)
-        click.echo(f"written: {out}")
+        cli.say(f"written: {out}")

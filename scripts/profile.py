@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from scripts import cli, options
 
 if TYPE_CHECKING:
+    from gate.records import Dtype
     from gate.settings import Settings
 
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 @options.out_file
 def command(
     impl: str | None, backend: str | None, kernels: Path, config: str | None, shapes: tuple[str, ...],
-    dtype: str | None, device: str, clock_control: bool, plot: Path | None, settings: Settings, out: Path | None,
+    dtype: Dtype | None, device: str, clock_control: bool, plot: Path | None, settings: Settings, out: Path | None,
 ) -> int:  # fmt: skip
     """Read the hardware counters of a candidate and its baseline: what bounds it, and why.
 
@@ -42,19 +44,25 @@ def command(
     from gate.records import EXIT_CODES
     from gate.registry import find
 
+    if (
+        backend is not None
+        and click.get_current_context().get_parameter_source("impl") is ParameterSource.ENVIRONMENT
+    ):
+        impl = None  # what is typed goes before what is set once for all commands
     if (impl is None) == (backend is None):
         raise click.UsageError("Name one of --impl and --backend.")
     form = form_of(plot)
     options.check_writable(out)
     candidate = find(impl, kernels, config) if impl else None
     chosen = choose_device(device, candidate.devices if candidate else ("cuda",))
-    need_counters(chosen)
+    wanted = backend or settings.measure.baseline
+    need_counters(chosen, wanted)
     workloads = options.workloads(shapes, dtype, chosen, settings)
     with options.bench(chosen, settings) as bench:
-        seen = profile(bench, candidate, backend or settings.measure.baseline, workloads, Options(clock_control))
+        seen = profile(bench, candidate, wanted, workloads, Options(clock_control))
     options.deliver(seen, out, profile_text)
     if plot is not None and save(seen, plot, form):
-        click.echo(f"written: {plot}")
+        cli.say(f"written: {plot}")
     return EXIT_CODES[outcome(seen)]
 
 

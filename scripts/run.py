@@ -10,7 +10,7 @@ import click
 from scripts import cli, options
 
 if TYPE_CHECKING:
-    from gate.records import Run
+    from gate.records import Dtype, Run
     from gate.settings import Settings
 
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option("--advisory", is_flag=True, help="Exit 0 whatever the verdict; the verdict itself stays what it is.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("artifacts"), help="The folder to write to.")
 def command(
-    impl: str, kernels: Path, config: str | None, shapes: tuple[str, ...], dtype: str | None, device: str,
+    impl: str, kernels: Path, config: str | None, shapes: tuple[str, ...], dtype: Dtype | None, device: str,
     settings: Settings, ncu: str, advisory: bool, out: Path,
 ) -> int:  # fmt: skip
     """Build, check, time and judge a candidate; writes run.json, report.html, comment.md and env.json."""
@@ -38,12 +38,12 @@ def command(
     from gate.render import terminal
     from gate.tables import time_spent
 
-    candidate = find(impl, kernels, config)
+    candidate = options.runnable(find(impl, kernels, config))
     chosen = choose_device(device, candidate.devices)
     workloads = options.workloads(shapes, dtype, chosen, settings)
     options.check_writable(out / "run.json")
+    counters = wanted_counters(ncu, chosen, settings.gates)
     with options.bench(chosen, settings) as bench:
-        counters = wanted_counters(ncu, chosen, settings.gates)
         run = judge(measure_candidate(bench, candidate, workloads, counters=counters), settings.gates)
     _write(out, run)
     click.echo(terminal(run))
@@ -60,9 +60,9 @@ def _write(out: Path, run: Run) -> None:
     from gate.page import page
 
     write_record(out / "run.json", run)
-    write_text(out / "report.html", page(run))
     write_text(out / "comment.md", markdown(run))
     write_record(out / "env.json", run.measurement.environment, indent=2)
+    write_text(out / "report.html", page(run))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def command(cand: Path) -> int:
 
     measurement = measurement_of(load(cand))
     scores = {each.workload: score(measurement, each) for each in measurement.evaluations}
-    click.echo(score_text(scores))
+    cli.say(score_text(scores))
     return 0 if any(scores.values()) else 2
 
 

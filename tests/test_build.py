@@ -174,7 +174,38 @@ def test_a_failed_build_names_the_first_error_and_keeps_the_log(folder, server, 
     assert entries(cache) == []
 
 
-def test_a_library_that_cannot_be_loaded_is_a_failed_build(folder, server, cache):
+CONSTRUCTOR = """
+#include <cstdio>
+#include <cstdlib>
+__attribute__((constructor)) static void first() {{ std::fclose(std::fopen("{mark}", "w")); std::_Exit(0); }}
+"""
+
+
+def test_a_build_runs_nothing_of_the_candidate(folder, server, cache, tmp_path):
+    """Who runs in the process that answers can answer in its place."""
+    mark = tmp_path / "mark"
+    (folder / "kernel.cpp").write_text(CODE + CONSTRUCTOR.format(mark=mark))
+    assert build(find("tiny", folder.parent), server, 120.0).status is Status.OK
+    assert not mark.exists()
+
+
+HIDDEN = 'extern "C" __attribute__((visibility("hidden"))) size_t'
+MISSING = {
+    "nothing of the name": CODE.replace("attention_workspace_bytes", "attention_workspace"),
+    "a function that nobody else sees": CODE.replace('extern "C" size_t', HIDDEN),
+    "a variable": 'extern "C" { int attention() { return 0; } int attention_workspace_bytes = 0; }',
+}
+
+
+@pytest.mark.parametrize("code", MISSING.values(), ids=MISSING)
+def test_a_function_that_is_not_exported_is_a_failed_build_that_names_it(code, folder, server, cache):
+    (folder / "kernel.cpp").write_text(code)
+    made = build(find("tiny", folder.parent), server, 120.0)
+    assert (made.status, made.library) == (Status.BUILD_FAILED, None)
+    assert made.message == "the library exports no function attention_workspace_bytes()"
+
+
+def test_a_library_with_undefined_functions_is_a_failed_build(folder, server, cache):
     (folder / "kernel.cpp").write_text(
         CODE.replace("ANSWER;", "nowhere();").replace("\nextern", "\nint nowhere();\nextern", 1)
     )
@@ -297,3 +328,12 @@ def test_the_cache_is_where_the_environment_says(variables, root, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cache_root() == Path(root)
+
+
+@pytest.mark.parametrize(("flags", "optimised"), [("", "1"), ('"-O0", ', "0")])
+def test_cpp_is_optimised_unless_the_candidate_says_otherwise(flags, optimised, folder, server, cache):
+    (folder / "kernel.toml").write_text(TOML.replace('"-O0", ', flags))
+    told = f"\n#if defined(__OPTIMIZE__) != {optimised}\n#error otherwise\n#endif\n"
+    (folder / "kernel.cpp").write_text(CODE + told)
+    made = build(find("tiny", folder.parent), server, 60.0)
+    assert made.status is Status.OK, made.log

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,11 +15,12 @@ import pytest
 import gate.device
 from gate.files import from_json, load, write_record
 from gate.findings import Finding
-from gate.records import Build, Status, Trial
+from gate.records import Build, Evaluation, GpuState, Status, Telemetry, Trial
 from scripts import cli
 from tests import examples
 from tests.cuda_candidate import CODE as CUDA_CODE
 from tests.cuda_candidate import needs_nvcc, write_candidate
+from tests.runner_log import HOSTILE, obeyed
 
 ROOT = Path(__file__).parents[1]
 ENTRY = Path(sys.executable).with_name("kernel-gate")
@@ -387,6 +389,55 @@ def test_a_cuda_build_without_nvcc_ends_with_69_and_says_what_to_install(kernel_
     assert "install the CUDA toolkit" in answer.out
 
 
+RAISES = f"raise RuntimeError({HOSTILE!r})"
+
+
+@pytest.mark.parametrize("command", ["run", "measure-candidate", "fuzz"])
+def test_what_a_candidate_says_commands_nothing_in_a_jobs_log(command, kernel_gate, python_candidate, one_server):
+    folder = python_candidate(RAISES)
+    asked = SMALL_MATRIX if command == "fuzz" else TINY
+    answer = kernel_gate(command, "--impl", "made_up", "--kernels", folder.parent, "--device", "cpu", *asked)
+    assert "forged" in answer.out
+    assert obeyed(answer.out + answer.err) == []
+
+
+def test_what_a_compiler_says_of_a_candidate_commands_nothing_either(kernel_gate, tmp_path, one_server):
+    folder = tmp_path / "kernels" / "loud"
+    folder.mkdir(parents=True)
+    said = HOSTILE.replace("\n", "\\n").replace("\r", "\\n")
+    (folder / "loud.cpp").write_text(f'#pragma message("{said}")\n#error\n::nowhere::\n')
+    (folder / "kernel.toml").write_text(
+        'name = "loud"\nsummary = ""\nlanguage = "c++"\nsources = ["loud.cpp"]\ndevices = ["cpu"]\n'
+    )
+    answer = kernel_gate("build", "--impl", "loud", "--kernels", folder.parent)
+    assert answer.code == 3
+    assert "forged" in answer.out
+    assert obeyed(answer.out + answer.err) == []
+
+
+def test_of_what_gate_prints_its_own_annotations_alone_are_obeyed(evidence, kernel_gate):
+    build = Build(examples.IMPL, Status.BUILD_FAILED, HOSTILE, log=HOSTILE)
+    path = evidence(examples.measurement(evaluations=(), build=build))
+    assert obeyed(kernel_gate("gate", "--cand", path).out) == []
+    seen = obeyed(kernel_gate("gate", "--cand", path, "--github").out)
+    assert seen
+    assert all(line.startswith("::error file=kernels/") for line in seen)
+
+
+def test_an_error_that_names_a_file_like_a_command_is_none(kernel_gate, tmp_path):
+    answer = kernel_gate("gate", "--cand", tmp_path / "##[error]forged\n::add-mask::x")
+    assert "forged" in answer.complaint
+    assert obeyed(answer.err) == []
+
+
+def test_a_fault_of_our_own_that_repeats_a_candidates_words_obeys_none(capfd):
+    @click.command()
+    def faulty() -> None:
+        raise KeyError(type("Words", (), {"__repr__": lambda _: HOSTILE})())
+
+    assert obeyed(run_in_process(faulty, capfd)[1]) == []
+
+
 def test_a_configuration_reaches_a_candidate_in_python(kernel_gate, python_candidate, one_server):
     code = """
 import torch
@@ -525,15 +576,84 @@ def test_every_command_says_what_it_does(kernel_gate):
         assert name in listed
 
 
-def test_a_gate_that_requires_all_workloads_does_not_pass_on_some(kernel_gate, tmp_path):
-    from gate.files import write_record
-    from tests import examples
+ASKED = ("--set", 'workloads.cpu=["1,2,64,32,float32"]')
 
-    write_record(tmp_path / "run.json", examples.run())
-    assert kernel_gate("gate", "--cand", tmp_path / "run.json").code == 0
-    answer = kernel_gate("gate", "--cand", tmp_path / "run.json", "--required")
+
+def test_a_gate_that_requires_all_workloads_does_not_pass_on_some(evidence, kernel_gate):
+    path = evidence(examples.run())
+    assert kernel_gate("gate", "--cand", path).code == 0
+    answer = kernel_gate("gate", "--cand", path, "--required", "--baseline", "flash")
     assert answer.code == 2
     assert "1,8,512,64 float32" in answer.out.splitlines()[0]
+
+
+def test_a_gate_that_requires_the_best_backend_does_not_pass_against_another(evidence, kernel_gate, tmp_path):
+    path, out = evidence(examples.measurement()), tmp_path / "run.json"
+    answer = kernel_gate("gate", "--cand", path, *ASKED, "--required", "--out", out)
+    assert answer.code == 2
+    assert "nothing shows sdpa:flash to be the fastest" in answer.out.splitlines()[0]
+    assert load(out).verdict.exit_code == 2
+    chosen = evidence(examples.measurement(examples.evaluation(sdpa=examples.sdpa_trial())), "best.json")
+    assert kernel_gate("gate", "--cand", chosen, *ASKED, "--required").code == 0
+
+
+def test_a_gate_that_requires_a_named_backend_passes_against_that_one(evidence, kernel_gate):
+    path = evidence(examples.measurement())
+    assert kernel_gate("gate", "--cand", path, *ASKED, "--required", "--baseline", "flash").code == 0
+    assert kernel_gate("gate", "--cand", path, *ASKED, "--required", "--baseline", "math").code == 2
+
+
+def test_a_gate_that_requires_an_unknown_backend_is_one_line_and_64(evidence, kernel_gate):
+    answer = kernel_gate("gate", "--cand", evidence(examples.measurement()), "--required", "--baseline", "cudnn")
+    assert answer.code == 64
+    assert "choose flash, math or best" in answer.complaint
+
+
+def test_a_gate_that_requires_nothing_says_where_another_baseline_was_beaten(evidence, kernel_gate):
+    path = evidence(examples.measurement())
+    answer = kernel_gate("gate", "--cand", path)
+    assert answer.code == 0
+    assert "warning: 1,2,64,32 float32: nothing shows sdpa:flash to be the fastest SDPA backend" in answer.out
+    assert "warning: " not in kernel_gate("gate", "--cand", path, "--baseline", "flash").out
+
+
+def test_a_page_that_cannot_be_drawn_takes_nothing_from_the_verdict(evidence, kernel_gate, tmp_path, monkeypatch):
+    monkeypatch.setattr("gate.page.page", lambda run: 1 / 0)
+    path, out = evidence(examples.measurement()), tmp_path / "run.json"
+    answer = kernel_gate("gate", "--cand", path, "--github", "--out", out, "--report", tmp_path / "report.html")
+    assert answer.code == 70
+    assert "PASS" in answer.out
+    assert "::notice file=kernels/honest/kernel.toml" in answer.out
+    assert load(out).verdict.exit_code == 0
+
+
+def test_a_page_that_cannot_be_written_is_one_line_and_64_before_any_verdict(evidence, kernel_gate, tmp_path):
+    path, out = evidence(examples.measurement()), tmp_path / "run.json"
+    answer = kernel_gate("gate", "--cand", path, "--out", out, "--report", path / "report.html")
+    assert answer.code == 64
+    assert "cannot write" in answer.complaint
+    assert (answer.out, out.exists()) == ("", False)
+
+
+def test_compare_refuses_another_candidates_record(evidence, kernel_gate):
+    other = examples.measurement(impl="other", build=examples.build(impl="other"))
+    answer = kernel_gate(
+        "compare", "--cand", evidence(examples.measurement()), "--against", evidence(other, "other.json")
+    )
+    assert answer.code == 64
+    assert "measure the same candidate" in answer.complaint
+
+
+def test_baseline_records_no_machine_that_was_disturbed(kernel_gate, tmp_path, monkeypatch, one_server):
+    hot = Telemetry(GpuState(), GpuState(throttle_reasons=("hw_thermal_slowdown",)))
+    trial = examples.sdpa_trial()
+    trial = replace(trial, replicates=tuple(replace(each, telemetry=hot) for each in trial.replicates))
+    seen = examples.sdpa_measurement(evaluations=(Evaluation(examples.workload(), sdpa=trial),))
+    monkeypatch.setattr("gate.pipeline.measure_sdpa", lambda *_: seen)
+    answer = kernel_gate("baseline", "--device", "cpu", *TINY, "--folder", tmp_path / "baselines")
+    assert answer.code == 69
+    assert "throttled" in answer.complaint
+    assert not list(tmp_path.rglob("sdpa.json"))
 
 
 def test_a_candidate_that_became_incorrect_is_rejected_by_compare(kernel_gate, tmp_path):

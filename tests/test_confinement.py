@@ -31,7 +31,8 @@ def message(server, tmp_path):
 
 def test_a_job_gains_no_privileges_and_keeps_no_capability_that_reaches_others(message):
     code = "raise Exception(open('/proc/self/status').read())"
-    status = dict(line.split(":", 1) for line in message(code).partition("Exception: ")[2].splitlines())
+    said = message(code).partition("Exception: ")[2]
+    status = dict(line.split(":", 1) for line in said.splitlines() if ":" in line)
     assert status["NoNewPrivs"].strip() == "1"
     for name in ("CapInh", "CapPrm", "CapEff"):
         assert not any(int(status[name], 16) >> number & 1 for number in DROPPED)
@@ -47,7 +48,7 @@ for path in ("/dev/null", "/proc/self/clear_refs"):
     pathlib.Path(path).write_text("5")
 raise Exception("all of it")
 """
-    assert message(code).endswith("Exception: all of it")
+    assert "Exception: all of it" in message(code)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ import pytest
 
 from gate import gpu_lock as module
 from gate.errors import UnfitEnvironmentError
-from gate.gpu_lock import gpu_lock, lock_folder
+from gate.gpu_lock import gpu_lock, lock_folder, own_gpu
+from tests.nvml_fake import FakeNvml
 
 GPU, OTHER_GPU = "0123456789abcdef", "fedcba9876543210"
 HOLD = """
@@ -233,3 +234,25 @@ def test_all_users_look_in_the_same_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SHARED_FOLDERS", (mine,))
     monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
     assert lock_folder() == tmp_path
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    monkeypatch.setattr("gate.gpu_lock.lock_folder", lambda: tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    return FakeNvml().install(monkeypatch)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_clocks_are_held_only_for_who_asks_and_given_back(gpu, asked):
+    with own_gpu(asked, refuse) as look:
+        assert (gpu.gpus[0].locked_mhz is not None) is asked
+        assert look().sm_clock_mhz is not None
+    assert gpu.gpus[0].locked_mhz is None
+
+
+def test_the_gpu_is_ours_alone_while_we_measure(gpu, tmp_path):
+    with own_gpu(False, refuse):
+        (lock,) = tmp_path.iterdir()
+        assert lock.name.startswith("kernel-gate-")
+    assert gpu.sessions == 0

@@ -107,6 +107,22 @@ def test_spills_are_seen_and_held_against_what_is_claimed_and_allowed(kernels, s
     assert len(candidate.resources.broken_by(made.resources)) == 1
 
 
+IMITATED = r"""
+#pragma message("\nptxas info    : Used 1 registers")
+#pragma message("\n    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads")
+#warning ptxas info    : Used 1 registers
+"""
+
+
+@needs_nvcc
+def test_a_message_that_imitates_the_report_does_not_change_it(kernels, tmp_path, server):
+    write_candidate(kernels, CODE + SPILLS)
+    write_candidate(tmp_path / "other", CODE + SPILLS + IMITATED)
+    honest, other = (build(find("tiny", each), server, 120.0, ["8.9"]) for each in (kernels, tmp_path / "other"))
+    assert other.log.count("Used 1 registers") > honest.log.count("Used 1 registers") == 0
+    assert other.resources == honest.resources
+
+
 @needs_nvcc
 def test_several_sources_make_one_library(kernels, server):
     folder = write_candidate(

@@ -213,4 +213,8 @@ def test_the_harness_names_the_call_that_failed(python_candidate):
     call = Call("raises", Workload(1, 2, 64, 32, "float32"))
     request = HarnessRequest("cpu", (call,), str(folder / "kernel.py"), 64)
     answer = perform(request, open_device("cpu"))
-    assert (answer.status, answer.done, answer.message) == (Status.CRASHED, 0, "raised ValueError: no")
+    assert (answer.status, answer.done, answer.message) == (
+        Status.CRASHED,
+        0,
+        "raised ValueError: no (kernel.py, line 2)",
+    )

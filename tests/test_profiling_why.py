@@ -48,6 +48,10 @@ def test_the_roofline_is_the_lower_of_two_ceilings():
 def test_measured_ceilings_go_before_theoretical_ones():
     seen = derive(profile(), LARGE, H200, Ceilings(4e12, {"float16": 7e14}))
     assert seen.roofline_share == pytest.approx(seen.flops_per_s / min(7e14, 4e12 * seen.intensity))
+
+
+def test_less_than_a_byte_of_traffic_has_no_intensity():
+    assert derived(kernel(dram_sectors_read=1e-300, dram_sectors_write=0.0)).intensity is None
     other = derive(profile(), LARGE, H200, Ceilings(4e12, {"bfloat16": 7e14}))
     assert other.roof is other.theoretical
 

@@ -101,6 +101,33 @@ def test_architectures_of_three_digits_are_read(mangled):
     assert read_report(REPORT.replace("sm_90a", "sm_120f"), {})[-1].architecture == "12.0f"
 
 
+SAID = """\
+kernel.cu:2:17: note: '#pragma message: look
+ptxas info    : Compiling entry function 'plain' for 'sm_89'
+ptxas info    : Function properties for {name}
+    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
+ptxas info    : Used 3 registers, used 0 barriers'
+"""
+
+
+@pytest.mark.parametrize("name", ["_Z6attendILi64EEvPfP6__half", "plain", "nobody"])
+@pytest.mark.parametrize("at", range(len(REPORT.splitlines()) + 1))
+def test_words_of_a_candidate_that_imitate_a_report_make_nothing_look_better(name, at, mangled):
+    lines = REPORT.splitlines()
+    imitated = "\n".join([*lines[:at], SAID.format(name=name), *lines[at:]])
+
+    def most(log, what):
+        return max(getattr(each, what) or 0 for each in read_report(log, {}))
+
+    for what in ("registers", "shared_bytes", "spill_bytes", "stack_bytes"):
+        assert most(imitated, what) == most(REPORT, what)
+
+
+def test_what_a_candidate_says_after_a_kernels_report_lowers_none_of_its_numbers(mangled):
+    used = "ptxas info    : Used 3 registers\n    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
+    assert read_report(f"{REPORT}{used}", {}) == read_report(REPORT, {})
+
+
 ATTEND = ("8.9", "_Z6attendILi64EEvPfP6__half")
 
 
@@ -165,7 +192,7 @@ def test_what_is_no_kernel_and_what_is_unknown_has_no_occupancy(changes):
 
 @pytest.mark.parametrize("changes", [{"registers": -1}, {"threads": 0}, {"threads": 1025}, {"stack_bytes": -4}])
 def test_a_kernel_that_makes_no_sense_is_refused(changes):
-    with pytest.raises(ValueError, match=r"nothing|threads"):
+    with pytest.raises(ValueError, match=r"counted|threads"):
         replace(SPILLING, occupancy=None, **changes)
 
 

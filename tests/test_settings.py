@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,5 +192,25 @@ def test_the_full_matrix_is_that_of_the_specification():
 
 
 def test_a_setting_that_is_not_there_is_laid_to_the_option_that_named_it():
-    with pytest.raises(BadInputError, match=r"^--set: gates\.nothing: .*gate\.toml has all names"):
+    with pytest.raises(BadInputError, match=r"^gates\.nothing=1: gates\.nothing: .*gate\.toml has all names"):
         load_settings(overrides=["gates.nothing=1"])
+
+
+@pytest.mark.parametrize(
+    ("override", "blamed"),
+    [
+        ("gates.alpha=2", "gates.alpha=2: gates: "),
+        ("foo.bar=1", "foo.bar=1: foo: "),
+        ('workloads.cpu=["foo"]', "settings: workloads.cpu: shape 'foo' is none; write B,H,S,D"),
+    ],
+)
+def test_what_is_wrong_is_laid_to_the_setting_that_says_it(override, blamed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInputError, match=re.escape(blamed)):
+        load_settings(None, ["measure.rounds=3", override])
+
+
+@pytest.mark.parametrize("text", ["1x8x512x64", "a,b,c,d", "1,8,512", "1,8,-512,64", "1,8,512,64,causal"])
+def test_a_shape_that_is_none_says_how_one_is_written(text):
+    with pytest.raises(BadInputError, match=r"1,8,512,64,float32,causal$"):
+        parse_workload(text)

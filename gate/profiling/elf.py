@@ -1,6 +1,6 @@
-"""Whether two libraries are the same program: what of their ELF files decides what runs, on the host and on the GPU.
+"""ELF files, read and never loaded: the functions that a library exports, and whether two are the same program.
 
-Line numbers, symbols and the compiler's hashes of file names are left out: a comment may change those.
+For that, line numbers, symbols and the compiler's hashes of file names are left out: a comment may change those.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 ELF = b"\x7fELF"
 NO_BITS = 8  # elf.h: SHT_NOBITS
+SYMBOL = struct.Struct("<IBBHQQ")  # elf.h: Elf64_Sym
+UNDEFINED, FUNCTIONS = 0, (2, 10)  # elf.h: SHN_UNDEF; STT_FUNC, STT_GNU_IFUNC
 HOST = re.compile(r"\.(text|rodata|data|bss|init|fini|tdata|tbss)\b.*")
 DEVICE = re.compile(r"\.(text\.|nv\.(constant|global|shared|info|local)).*")
 MODULE = re.compile(rb"[0-9a-f]{8}(_\d+_\w{1,80}?_cu_)[0-9a-f]{8}")
@@ -42,6 +44,18 @@ def sections(file: bytes) -> Iterator[Section]:
     for name, kind, _, _, offset, length, *_ in headers:
         content = b"" if kind == NO_BITS else file[offset : offset + length]
         yield Section(file[strings + name :].partition(b"\0")[0].decode(errors="replace"), length, content)
+
+
+def exported_functions(library: bytes) -> set[str]:
+    """The functions that a shared library offers to whoever loads it. Raises ValueError for what is no library."""
+    content = {each.name: each.content for each in sections(library)}
+    symbols, names = content.get(".dynsym", b""), content.get(".dynstr", b"")
+    whole = symbols[: len(symbols) // SYMBOL.size * SYMBOL.size]
+    return {
+        names[name:].partition(b"\0")[0].decode(errors="replace")
+        for name, about, _, section, _, _ in SYMBOL.iter_unpack(whole)
+        if section != UNDEFINED and about & 0xF in FUNCTIONS
+    }
 
 
 def fingerprint(library: bytes, cubins: list[bytes]) -> str:

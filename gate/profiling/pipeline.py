@@ -13,13 +13,17 @@ from gate.profiling.program import INSTALL, Options, find_ncu
 from gate.profiling.stage import profile_workloads
 from gate.records import Evaluation, Measurement, Outcome, Status, Trace, Workload
 from gate.registry import Candidate
-from gate.sdpa import PREFIX
+from gate.sdpa import PREFIX, backends_of
 
 
-def need_counters(device: str) -> None:
-    """Before anything is built or run. Raises BadInputError on a CPU, and UnfitEnvironmentError without ncu."""
+def need_counters(device: str, backend: str) -> None:
+    """Before anything is built or run. Raises BadInputError on a CPU, or for a backend that SDPA has not.
+
+    Raises UnfitEnvironmentError without ncu.
+    """
     if device != "cuda":
         raise BadInputError(f"Nsight Compute reads the counters of GPUs, and not of device '{device}'; use cuda")
+    backends_of(device, backend)
     if find_ncu() is None:
         raise UnfitEnvironmentError(f"no ncu, so that no hardware counter can be read; {INSTALL}")
 
