@@ -79,9 +79,13 @@ def _alone(server: WorkerServer, kind: Kind[R], requests: Sequence[Record], limi
 
 
 def _sound(answers: Sequence[Record]) -> int:
-    """How many answers to believe: a fault stays with the device's context, and fails whatever follows it."""
-    faults = [number for number, each in enumerate(answers, 1) if getattr(each, "status", None) in FAULTS]
+    """How many answers to believe: a fault, or a capture that failed, stays with the device's context."""
+    faults = [number for number, each in enumerate(answers, 1) if _spoils(each)]
     return faults[0] if faults else len(answers)
+
+
+def _spoils(answer: Record) -> bool:
+    return getattr(answer, "status", None) in FAULTS or getattr(answer, "uncapturable", None) is not None
 
 
 def _last_words(ending: Ending) -> str:

@@ -75,6 +75,15 @@ def test_what_follows_a_fault_in_one_process_is_asked_again_alone():
     assert [each.message for each in answers] == ["fine", "a sticky error", "fine"]
 
 
+def test_what_follows_a_capture_that_failed_is_asked_again_alone():
+    def answer(request):
+        refused = from_json(EnvironmentRequest, request, "").device == "b"
+        return to_json(Attempt(Status.UNSUPPORTED, "no graph", uncapturable="candidate" if refused else None))
+
+    processes, _ = asked(lambda names: False, answer, Kind("replicate", Attempt))
+    assert processes == ["abc", "c"]
+
+
 class Timers:
     """Stands for the fork server: every plan gets a replicate, and every process is remembered by its workloads."""
 
