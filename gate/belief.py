@@ -132,9 +132,7 @@ def witness_doubt(seen: Witness, comparison: Comparison, policy: Policy) -> str:
         return "contradicted"
     hidden = min(seen.baseline_far_ms) / min(seen.baseline_ms)
     if seen.direct and hidden > most:
-        return (
-            f"SDPA takes {hidden:.2f} times as long called one by one as in a graph: the host hides the rest"
-        )
+        return f"SDPA takes {hidden:.2f} times as long called one by one as in a graph: the host hides the rest"
     if slowed > most:
         return f"SDPA took {slowed:.2f} times as long before its witness as in the trial"
     if seen.way_ms > MOST_WAY * min(seen.baseline_ms):
