@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from gate.errors import GateError
 from gate.judge import judge
-from gate.pipeline import Bench, measure_candidate
+from gate.pipeline import measure_candidate
 from gate.records import Outcome, Status, Workload
 from gate.registry import find
-from gate.workers import WorkerServer
+from scripts import options
 from tests import cheats, examples
 
 ON_GPU = Workload(1, 8, 512, 64)
@@ -66,8 +66,7 @@ def main():
     }[device]
     started, stopped, idle, wronged = time.perf_counter(), 0, [], []
     measuring = settings(device)
-    with WorkerServer(measuring.limits) as server, WorkerServer(measuring.limits) as witness:
-        bench = Bench(server, witness, device, measuring, lambda label, done, total: None)
+    with options.bench(device, measuring) as bench:
         for name in (*controls, *corpus):
             stage, status, verdict, reason = ended(bench, name)
             if name in controls:
