@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -83,11 +84,11 @@ def measure_candidate(
     evaluations: list[Evaluation] = []
     if built.status is Status.OK:
         source = source_of(candidate, built)
-        checked = _check(bench, candidate, source, workloads)
-        sound = [each for each in checked if each.correctness and each.correctness.status is Status.OK]
+        examined = _examine(bench, candidate, source, workloads)
+        sound = [each for each in examined if each.correctness and each.correctness.status is Status.OK]
         opposed = _choose_baselines(bench, sound)
         timed = iter(_time(bench, candidate, source, opposed))
-        evaluations = [next(timed) if each in sound else each for each in checked]
+        evaluations = [next(timed) if each in sound else each for each in examined]
     if counters != 0 and evaluations:
         evaluations = _profile(bench, candidate, built, evaluations, counters)
     return _measurement(bench, environment, workloads, candidate, built, evaluations)
@@ -104,10 +105,11 @@ def _profile(
 
 def measure_sdpa(bench: Bench, wanted: str, workloads: tuple[Workload, ...]) -> Measurement:
     """SDPA's backends against one another, interleaved; as many replicates as the budget allows."""
-    environment = describe(bench)
-    evaluations = [Evaluation(each) for each in workloads]
-    count = bench.settings.measure.looks[-1]
-    seen = _time_sdpa(bench, evaluations, bench.backends(wanted), count, "time SDPA")
+    environment, measure = describe(bench), bench.settings.measure
+    bench.progress("trace SDPA", 0, 1)
+    with bench.stage("trace"):
+        traced = _trace_sdpa(bench, bench.server, workloads, bench.backends(wanted))
+    seen = _time_sdpa(bench, traced, measure.looks[-1], measure.rounds, "time SDPA")
     return _measurement(bench, environment, workloads, evaluations=seen)
 
 
@@ -146,10 +148,18 @@ def source_of(candidate: Candidate, built: Build) -> str:
     return built.library or candidate.entry
 
 
-def _check(bench: Bench, candidate: Candidate, source: str, workloads: Sequence[Workload]) -> list[Evaluation]:
-    cases = {Case(each): secrets.randbits(62) for each in workloads}
-    seen = check_cases(bench, candidate, source, cases)
-    return [Evaluation(each, answer) for each, answer in zip(workloads, seen, strict=True)]
+def _examine(bench: Bench, candidate: Candidate, source: str, workloads: Sequence[Workload]) -> list[Evaluation]:
+    """The candidate checked, and meanwhile SDPA traced, where no candidate runs: nothing of this is timed."""
+    backends = bench.backends(bench.settings.measure.baseline)
+    with ThreadPoolExecutor(1) as pool:
+        tracing = pool.submit(_trace_sdpa, bench, bench.witness, workloads, backends)
+        seen = check_cases(bench, candidate, source, {Case(each): secrets.randbits(62) for each in workloads})
+        with bench.stage("trace"):
+            traced = tracing.result()
+    return [
+        replace(each, correctness=answer) if answer.status is Status.OK else Evaluation(each.workload, answer)
+        for each, answer in zip(traced, seen, strict=True)
+    ]
 
 
 def check_cases(bench: Bench, candidate: Candidate, source: str, cases: Mapping[Case, int]) -> list[Correctness]:
@@ -167,31 +177,29 @@ def check_cases(bench: Bench, candidate: Candidate, source: str, cases: Mapping[
     return seen
 
 
-def _choose_baselines(bench: Bench, evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """For `best`, a short trial of the backends; for a backend by name, only what it runs."""
-    wanted = bench.settings.measure.baseline
-    backends = bench.backends(wanted)
-    if wanted != BEST:
-        return _trace_sdpa(bench, evaluations, backends)
-    count = bench.settings.measure.selection_replicates
-    return _time_sdpa(bench, evaluations, backends, count, "choose baseline")
+def _choose_baselines(bench: Bench, traced: Sequence[Evaluation]) -> Sequence[Evaluation]:
+    """For `best`, a short trial of the backends."""
+    measure = bench.settings.measure
+    if measure.baseline != BEST:
+        return traced
+    return _time_sdpa(bench, traced, measure.selection_replicates, measure.selection_rounds, "choose baseline")
 
 
-def _trace_sdpa(bench: Bench, evaluations: Sequence[Evaluation], backends: tuple[str, ...]) -> list[Evaluation]:
+def _trace_sdpa(
+    bench: Bench, server: WorkerServer, workloads: Sequence[Workload], backends: tuple[str, ...]
+) -> list[Evaluation]:
     names = tuple(PREFIX + backend for backend in backends)
-    bench.progress("trace SDPA", 0, 1)
-    with bench.stage("trace"):
-        asked = [(each.workload, names) for each in evaluations]
-        seen = trace_implementations(bench.server, bench.device, asked)
-    return [replace(each, traces=traces) for each, traces in zip(evaluations, seen, strict=True)]
+    seen = trace_implementations(server, bench.device, [(each, names) for each in workloads])
+    return [Evaluation(each, traces=traces) for each, traces in zip(workloads, seen, strict=True)]
 
 
 def _time_sdpa(
-    bench: Bench, evaluations: Sequence[Evaluation], backends: tuple[str, ...], replicates: int, stage: str
+    bench: Bench, traced: Sequence[Evaluation], replicates: int, rounds: int, stage: str
 ) -> list[Evaluation]:
     """Of each workload, the backends that can compute it, timed against one another."""
-    traced = _trace_sdpa(bench, evaluations, backends)
-    plans = {number: _sdpa_plan(bench, each) for number, each in enumerate(traced) if _able(each)}
+    plans = {
+        number: replace(_sdpa_plan(bench, each), rounds=rounds) for number, each in enumerate(traced) if _able(each)
+    }
     trials = _trials(bench, stage, [*plans.values()], (replicates,), lambda *_: True)
     found = dict(zip(plans, trials, strict=True))
     return [replace(each, sdpa=found.get(number)) for number, each in enumerate(traced)]
@@ -206,7 +214,7 @@ def _sdpa_plan(bench: Bench, evaluation: Evaluation) -> Plan:
     return plan_for(evaluation.workload, sdpa_arms(_able(evaluation)), bench.settings, bench.device)
 
 
-def _time(bench: Bench, candidate: Candidate, source: str, opposed: list[Evaluation]) -> list[Evaluation]:
+def _time(bench: Bench, candidate: Candidate, source: str, opposed: Sequence[Evaluation]) -> list[Evaluation]:
     """The candidate against its baseline, wherever there is one."""
     baselines = [_baseline_of(bench, each) for each in opposed]
     able = [each for each, backend in zip(opposed, baselines, strict=True) if backend]

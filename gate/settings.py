@@ -29,12 +29,14 @@ class MeasureSettings(Record):
     """Hold the GPU's clock while measuring: for people who own the machine, and are root on it."""
     selection_replicates: int = 2
     """Replicates of the trial that picks the fastest SDPA backend."""
+    selection_rounds: int = 10
+    """Rounds of each of them, after the warm-up."""
 
     def __post_init__(self) -> None:
         if not self.looks or list(self.looks) != sorted(set(self.looks)) or self.looks[0] < 1:
             raise ValueError(f"looks are increasing numbers of replicates, not {list(self.looks)}")
-        if min(self.rounds, self.selection_replicates) < 1 or self.warmup_rounds < 0:
-            raise ValueError("rounds and selection_replicates are at least 1, and warmup_rounds at least 0")
+        if min(self.rounds, self.selection_replicates, self.selection_rounds) < 1 or self.warmup_rounds < 0:
+            raise ValueError("rounds, also of the selection, and selection_replicates are at least 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,9 @@ def run(evidence: Measurement | None = None, policy: Policy | None = None) -> Ru
 
 def settings(**changes: Any) -> Settings:
     """Numbers for a real measurement within a fraction of a second, and limits that a busy machine keeps too."""
-    measure = MeasureSettings(baseline="flash", looks=(2,), rounds=4, warmup_rounds=4, selection_replicates=1)
+    measure = MeasureSettings(
+        baseline="flash", looks=(2,), rounds=4, warmup_rounds=4, selection_replicates=1, selection_rounds=2
+    )
     return replace(Settings(measure=measure, limits=limits()), **changes)
 
 

@@ -123,9 +123,14 @@ def writes(q, k, v, scale):
     return out
 
 
-def chance(q, k, v, scale):
-    out = right(q, k, v, scale)
-    return out + torch.rand(()) * torch.finfo(out.dtype).eps * out
+def never_twice_the_same():
+    calls = itertools.count(1)
+
+    def drifting(q, k, v, scale):
+        out = right(q, k, v, scale)
+        return out * (1 + next(calls) * torch.finfo(out.dtype).eps)
+
+    return drifting
 
 
 def without_maximum(q, k, v, scale):
@@ -145,7 +150,7 @@ WRONG = {
     "a subclass": (lambda q, k, v, scale: torch.nn.Parameter(right(q, k, v, scale)), "output: returned Parameter"),
     "writes to its inputs": (writes, "wrote to k"),
     "answers what it answered before": (always_the_first_answer(), "on other inputs"),
-    "chance": (chance, "repeatable"),
+    "never twice the same": (never_twice_the_same(), "repeatable"),
     "no maximum subtracted": (without_maximum, "finite on large logits"),
     "wrong when it is timed": (from_the_tenth_call_on(torch.zeros_like), "the timed output is off"),
 }

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from gate.asking import trace_implementations
 from gate.errors import BadInputError
 from gate.pipeline import measure_candidate, measure_sdpa
 from gate.records import Status
@@ -46,7 +47,7 @@ def test_a_named_baseline_is_taken_without_a_choice(bench, honest):
 def test_the_best_baseline_is_the_fastest_of_a_trial_that_is_kept(bench, honest):
     seen = measure_candidate(with_baseline(bench, "best"), honest, WORKLOADS[:1]).evaluations[0]
     medians = {arm: seen.sdpa.median_ms[arm] for arm in ("flash", "math")}
-    assert len(seen.sdpa.replicates) == 1
+    assert [len(each.times_ms) for each in seen.sdpa.replicates] == [bench.settings.measure.selection_rounds]
     assert seen.trial.implementation("baseline") == "sdpa:" + min(medians, key=medians.get)
 
 
@@ -57,6 +58,18 @@ def test_evidence_says_which_baseline_was_asked_for_and_which_was_chosen(bench, 
     chosen = {each.trial.implementation("baseline").removeprefix("sdpa:") for each in best.evaluations}
     assert (best.baseline, best.environment.sdpa_backend) == ("best", ", ".join(sorted(chosen)))
     assert measure_sdpa(bench, "all", WORKLOADS[:1]).environment.sdpa_backend is None
+
+
+def test_sdpa_is_traced_where_no_candidate_runs(bench, honest, monkeypatch):
+    where = []
+
+    def traced(server, device, asked, source=None):
+        where.append((server, source))
+        return trace_implementations(server, device, asked, source)
+
+    monkeypatch.setattr("gate.pipeline.trace_implementations", traced)
+    measure_candidate(bench, honest, WORKLOADS[:1])
+    assert where == [(bench.witness, None), (bench.server, honest.entry)]
 
 
 def test_a_workload_that_is_not_supported_is_said_to_be(bench, honest):
@@ -114,7 +127,7 @@ def test_progress_is_told(bench, honest):
         replace(bench, progress=lambda label, done, total: told.append((label.split()[0], done, total))), honest,
         WORKLOADS[:1],
     )  # fmt: skip
-    once = [(stage, 0, 1) for stage in ("build", "check", "trace")]
+    once = [(stage, 0, 1) for stage in ("build", "check")]
     assert told == [*once, ("time:", 0, 2), ("time:", 1, 2), ("witness", 0, 1)]
 
 

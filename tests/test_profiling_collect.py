@@ -22,7 +22,7 @@ NCU = """\
 #!/bin/sh
 case "$1" in
   --version) echo 'Version 2025.3.1.0 (build 36398880)'; exit 0;;
-  --query-metrics) cat {folder}/listed 2>/dev/null; exit 0;;
+  --query-metrics) touch {folder}/queried; cat {folder}/listed 2>/dev/null; exit 0;;
 esac
 echo "$@" >> {folder}/calls
 env > {folder}/environment
@@ -32,6 +32,11 @@ log=$2; shift 2
 """
 PLAY = 'cp {folder}/recorded "$log"; "$@"'
 """What a working one does: the log, and the program under it."""
+REFUSE = (
+    "if [ ! -e {folder}/once ]; then touch {folder}/once; "
+    'echo "==ERROR== Failed to find metric sm__inst_executed_pipe_tensor.sum" > "$log"; exit 1; fi; ' + PLAY
+)
+"""One that refuses a metric, the first time."""
 CALLS = tuple(Call("sdpa:flash", each) for each in (SMALL, MIDDLE, LARGE))
 REQUEST = HarnessRequest("cuda", CALLS, None, 64)
 PERMISSION = (
@@ -69,10 +74,16 @@ def test_every_call_gets_its_own_kernels(ncu):
     assert large.missing == {"tensor_instructions": "reported without a number"}
 
 
+def test_an_ncu_that_knows_all_that_is_asked_of_it_is_run_once(ncu, tmp_path):
+    profile_calls(ncu(), REQUEST)
+    assert len((tmp_path / "calls").read_text().splitlines()) == 1
+    assert not (tmp_path / "queried").exists()
+
+
 def test_what_this_version_does_not_know_is_missing_and_says_so(ncu, tmp_path):
-    (small, *_) = profile_calls(ncu(listed="gpu__time_duration Counter ns time"), REQUEST)
+    (small, *_) = profile_calls(ncu(REFUSE, listed="gpu__time_duration Counter ns time"), REQUEST)
     assert small.missing["tensor_instructions"] == "this version of Nsight Compute knows no such metric"
-    asked = (tmp_path / "calls").read_text()
+    asked = (tmp_path / "calls").read_text().splitlines()[1]
     assert "gpu__time_duration.sum" in asked
     assert "sm__pipe_tensor" not in asked
 
@@ -91,11 +102,7 @@ def test_the_environment_of_a_candidate_is_stripped(ncu, tmp_path, monkeypatch):
 
 
 def test_a_metric_that_is_refused_is_left_out_and_the_rest_is_counted(ncu, tmp_path):
-    refuse = (
-        "if [ ! -e {folder}/once ]; then touch {folder}/once; "
-        'echo "==ERROR== Failed to find metric sm__inst_executed_pipe_tensor.sum" > "$log"; exit 1; fi; ' + PLAY
-    )
-    (small, *_) = profile_calls(ncu(refuse), REQUEST)
+    (small, *_) = profile_calls(ncu(REFUSE), REQUEST)
     assert small.measured
     again = (tmp_path / "calls").read_text().splitlines()[1]
     assert "sm__inst_executed_pipe_tensor_op_hmma.sum" in again

@@ -10,7 +10,7 @@ from gate.profiling.metrics import METRICS, choose, named
 from gate.profiling.reading import read_csv, read_report
 from gate.records import KernelCounters, Status
 from tests import profiles
-from tests.profiles import FULL
+from tests.profiles import FULL, OURS
 
 LISTING = """\
 Device NVIDIA H200 (GH100)
@@ -75,6 +75,19 @@ def test_a_line_that_was_cut_off_is_passed_over():
 def test_every_counter_of_the_full_set_is_found_but_one(launches):
     counters = named(by_call(launches)[2][0].metrics)
     assert set(counters) == {each.name for each in METRICS} - {"tensor_instructions"}  # percentages of it alone
+
+
+def test_every_counter_of_our_own_set_is_found():
+    ((kernel,),) = by_call(read_csv(OURS.read_text()))
+    counters = named(kernel.metrics)
+    assert "wmma::forward" in kernel.kernel
+    assert (kernel.grid, kernel.block) == ((1024, 1, 1), (128, 1, 1))
+    assert set(counters) == {each.name for each in METRICS}
+    assert (counters["duration_ns"], counters["registers"], counters["tensor_instructions"]) == (
+        63_040,
+        233,
+        4_194_304,
+    )
 
 
 def test_another_set_of_metrics_is_read_under_the_same_names():

@@ -78,8 +78,8 @@ class CudaDevice(Device):
         self.synchronize()
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, stream=self._stream):
-                output = launch()
+            with torch.cuda.stream(self._stream):
+                output = _recorded(graph, launch)
         except Exception as error:  # whatever a candidate makes of it: a broken call fails without a graph too
             raise CaptureError(str(error).partition("\n")[0]) from error
 
@@ -143,6 +143,15 @@ class CudaDevice(Device):
 
     def peak_bytes(self) -> int:
         return torch.cuda.max_memory_allocated() - self._scratch.numel()
+
+
+def _recorded(graph: torch.cuda.CUDAGraph, launch: Launch) -> torch.Tensor:
+    """As torch.cuda.graph, which gives torch's cache of memory back besides: that took 20 ms of 22 on an H200."""
+    graph.capture_begin()
+    try:
+        return launch()
+    finally:
+        graph.capture_end()
 
 
 def whole_segment(size: int) -> int:

@@ -151,7 +151,7 @@ class Chosen:
         return tuple(metric.name for metric in METRICS if metric.name not in self.spellings)
 
 
-def choose(known: Collection[str], refused: Collection[str] = ()) -> Chosen:
+def choose(known: Collection[str] = (), refused: Collection[str] = ()) -> Chosen:
     """Of each metric the first spelling that is known.
 
     `known` are names without their suffixes, as `ncu --query-metrics` lists them; with none, all are taken to be.
