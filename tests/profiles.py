@@ -16,8 +16,8 @@ RECORDED = Path(__file__).with_name("data") / "ncu"
 FULL = RECORDED / "full_2025.3.csv"
 """Nsight Compute 2025.3.1 on an H200, `--set full`, SDPA's flash; cut off by a time-out, and trimmed."""
 OURS = RECORDED / "gate_2025.3.csv"
-"""The same version and GPU, 2026-11-21, the metrics that we ask for: `profile --impl wmma --shape 32,8,512,64`, less the
-columns of the device's attributes."""
+"""The same version and GPU, 2026-11-21, the metrics that we ask for: `profile --impl wmma --shape 32,8,512,64`, less
+the columns of the device's attributes."""
 SMALL, MIDDLE, LARGE = Workload(1, 8, 512, 64), Workload(32, 8, 128, 64), Workload(32, 8, 512, 64)
 """The workloads of its three calls."""
 H200 = Gpu(

@@ -148,10 +148,11 @@ class _Ring:
     def _rounds(self) -> list[tuple[float, float, float]]:
         """Milliseconds of candidate, baseline and baseline in a process of its own, round by round."""
         self._clock.rehearse()
-        launch = together(self._device, self._implementation, self._clock.ours, capture=True)
-        error = _own_error(self._clock.secret, self._bout)
         for channel in self._channels:
             channel.say(Start(self._bout))
+        launch = together(self._device, self._implementation, self._clock.ours, capture=True)
+        error = _own_error(self._clock.secret, self._bout)
+        for channel in self._channels:  # both got ready meanwhile
             channel.expect("ready")
         return [self._round(number, launch, error) for number in range(self._count)]
 
@@ -159,6 +160,7 @@ class _Ring:
         """Either player gets ready for the next bout, whatever came of this one."""
         for channel in self._channels:
             channel.say(OVER)
+        for channel in self._channels:
             channel.expect("here")
 
     def _round(self, number: int, launch: Launch, error: float) -> tuple[float, float, float]:
