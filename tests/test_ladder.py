@@ -1,11 +1,13 @@
 """Every CUDA candidate of this repository compiles for the products' GPUs, and keeps what it claims."""
 
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from gate.build import build
+from gate.nvcc import find_nvcc
 from gate.records import Status
 from gate.registry import find, names
 from tests.cuda_candidate import needs_nvcc
@@ -28,3 +30,25 @@ def test_it_compiles_and_takes_no_more_than_it_claims(name, server):
     assert {each.architecture for each in made.resources} == set(made.architectures)
     assert candidate.resources.broken_by(made.resources) == ()
     assert [each.kernel for each in made.resources if each.occupancy == 0] == [], "cannot be launched"
+    assert [each.kernel for each in made.resources if not each.known] == [], (
+        "kernel.toml does not say what it is given"
+    )
+
+
+@needs_nvcc
+def test_wmma_takes_the_shared_memory_that_its_kernel_toml_says(server, tmp_path):
+    candidate = find("wmma", KERNELS)
+    claims = "".join(
+        f"static_assert(wmma::Memory<{shape}, {head_dim}>::bytes == {size});\n"
+        for (head_dim, shape), size in (
+            (part.split(", ", 1), size) for part, size in candidate.dynamic_shared_bytes.items()
+        )
+    )
+    assert claims.count("static_assert") == 6
+    source = tmp_path / "claims.cu"
+    source.write_text(f'#include "{KERNELS}/wmma/shape.cuh"\n{claims}')
+    done = subprocess.run(
+        [find_nvcc(), "-std=c++17", "-arch=sm_89", "-cubin", "-o", tmp_path / "claims.cubin", source],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
