@@ -6,14 +6,62 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from gate.architectures import choose_architectures, wanted_architectures
 from gate.machine import compiler_command
 from gate.nvcc import REMEDY, find_nvcc
 from gate.nvml import gpu_names
-from gate.registry import Candidate
+from gate.records import SCHEMA_VERSION, Record
+from gate.registry import Candidate, Support, every
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Record):
+    """One candidate of the registry; `missing` is why it cannot run here, and the remedy."""
+
+    name: str
+    summary: str
+    language: str
+    devices: tuple[str, ...]
+    architectures: tuple[str, ...]
+    supports: Support
+    tunables: Mapping[str, tuple[int, ...]]
+    missing: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Record):
+    """The registry as one device sees it; `unreadable` says of each candidate that cannot be read why."""
+
+    device: str
+    candidates: tuple[Listed, ...]
+    unreadable: tuple[str, ...] = ()
+    kind: Literal["candidates"] = "candidates"
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+
+def listing(kernels: Path, device: str) -> Listing:
+    """All candidates of a folder. Raises BadInputError where there is none."""
+    seen = list(every(kernels))
+    found = tuple(_listed(each, device) for each in seen if isinstance(each, Candidate))
+    return Listing(device, found, tuple(str(each) for each in seen if not isinstance(each, Candidate)))
+
+
+def _listed(candidate: Candidate, device: str) -> Listed:
+    return Listed(
+        candidate.name,
+        candidate.summary,
+        candidate.language,
+        candidate.devices,
+        candidate.architectures,
+        candidate.supports,
+        candidate.tunables,
+        what_is_missing(candidate, device),
+    )
 
 
 def what_is_missing(candidate: Candidate, device: str) -> str | None:

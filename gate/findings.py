@@ -1,12 +1,15 @@
-"""One thing that `doctor` looked for."""
+"""What `doctor` looked for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from gate.records import SCHEMA_VERSION, Record
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Record):
     """What was found, and the remedy where it is not as it should be (`present`).
 
     `needed` says whether the chosen device cannot do without.
@@ -17,3 +20,18 @@ class Finding:
     seen: str
     remedy: str
     needed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Examination(Record):
+    """All that was looked for, to judge candidates on a device."""
+
+    device: str
+    findings: tuple[Finding, ...]
+    kind: Literal["doctor"] = "doctor"
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What the device cannot do without."""
+        return tuple(each.item for each in self.findings if each.needed and not each.present)

@@ -105,10 +105,11 @@ def _profile(
 
 def measure_sdpa(bench: Bench, wanted: str, workloads: tuple[Workload, ...]) -> Measurement:
     """SDPA's backends against one another, interleaved; as many replicates as the budget allows."""
-    environment, measure = describe(bench), bench.settings.measure
+    backends, measure = bench.backends(wanted), bench.settings.measure
+    environment = describe(bench)
     bench.progress("trace SDPA", 0, 1)
     with bench.stage("trace"):
-        traced = _trace_sdpa(bench, bench.server, workloads, bench.backends(wanted))
+        traced = _trace_sdpa(bench, bench.server, workloads, backends)
     seen = _time_sdpa(bench, traced, measure.looks[-1], measure.rounds, "time SDPA")
     return _measurement(bench, environment, workloads, evaluations=seen)
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from gate.records import (
     BASELINE,
     CANDIDATE,
     EMPTY,
+    SCHEMA_VERSION,
     Estimate,
     Evaluation,
     Measurement,
@@ -59,6 +61,16 @@ class Change(Record):
     ratio: Estimate | None = None
     cliffs_delta: float | None = None
     evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes(Record):
+    """All of a measurement against a recorded one, and what they come to."""
+
+    answer: Answer
+    changes: tuple[Change, ...]
+    kind: Literal["changes"] = "changes"
+    schema_version: Literal[1] = SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from gate.availability import what_is_missing
+from gate.availability import Listed, Listing
 from gate.calibration import Row, pooled
 from gate.compare import coefficient_of_variation, fastest, percentile_ms
-from gate.doctor import Finding
-from gate.errors import BadInputError
+from gate.findings import Finding
 from gate.heatmap import show
 from gate.records import Build, Evaluation, KernelResources, Measurement, Status, Trial
-from gate.registry import Candidate
 from gate.regression import Change
 from gate.tunables import to_text
 
@@ -239,25 +237,22 @@ def _resources(each: KernelResources) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def candidates_table(candidates: Iterable[Candidate | BadInputError], device: str) -> str:
+def candidates_table(listing: Listing) -> str:
     """One row a candidate."""
-    rows = [_broken(each) if isinstance(each, BadInputError) else _candidate(each, device) for each in candidates]
+    rows = [
+        *map(_listed, listing.candidates),
+        *(("?", "–", "–", "–", f"no: {each}", "–") for each in listing.unreadable),
+    ]
     return table(rows, "candidate", "language", "runs on", "supports", "here", "what it is")
 
 
-def _candidate(candidate: Candidate, device: str) -> tuple[str, ...]:
-    supports = candidate.supports
+def _listed(each: Listed) -> tuple[str, ...]:
+    supports = each.supports
     sizes = f"D {', '.join(map(str, supports.head_dims))}" if supports.head_dims else "any D"
     causal = "; causal" if True in supports.causal else ""
-    missing = what_is_missing(candidate, device)
-    here = f"no: {missing}" if missing else "yes"
-    described = f"{', '.join(supports.dtypes)}; {sizes}{causal}"
-    places = ", ".join(candidate.architectures or candidate.devices)
-    return candidate.name, candidate.language, places, described, here, candidate.summary
-
-
-def _broken(error: BadInputError) -> tuple[str, ...]:
-    return "?", "–", "–", "–", f"no: {error}", "–"
+    here = f"no: {each.missing}" if each.missing else "yes"
+    places = ", ".join(each.architectures or each.devices)
+    return each.name, each.language, places, f"{', '.join(supports.dtypes)}; {sizes}{causal}", here, each.summary
 
 
 def doctor_table(findings: Iterable[Finding]) -> str:

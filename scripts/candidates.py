@@ -12,13 +12,15 @@ from scripts import cli, options
 @click.command("candidates")
 @options.kernels
 @options.device
-def command(kernels: Path, device: str) -> int:
+@options.out_file
+def command(kernels: Path, device: str, out: Path | None) -> int:
     """List the candidates: name, language, architectures, what they support, and whether they can run here."""
+    from gate.availability import listing
     from gate.device import choose_device
-    from gate.registry import every
     from gate.tables import candidates_table
 
-    cli.say(candidates_table(every(kernels), choose_device(device)))
+    options.check_writable(out)
+    options.deliver(listing(kernels, choose_device(device)), out, candidates_table)
     return 0
 
 

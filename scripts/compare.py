@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 @options.margin
 @options.improvement
 @options.settings
-def command(cand: Path, against: Path, settings: Settings) -> int:
+@options.out_file
+def command(cand: Path, against: Path, settings: Settings, out: Path | None) -> int:
     """Say whether a kernel regressed, was maintained or improved: 0 unless regressed (1) or undecided (2)."""
     from gate.files import load, measurement_of
     from gate.judge import conduct
     from gate.records import EXIT_CODES as OUTCOME_CODES
     from gate.records import Outcome
-    from gate.regression import EXIT_CODES, Answer, changes, overall
+    from gate.regression import EXIT_CODES, Answer, Changes, changes, overall
     from gate.tables import changes_table
 
+    options.check_writable(out)
     new, recorded = (measurement_of(load(path)) for path in (cand, against))
     seen = changes(new, recorded, settings.gates)
     answer = overall(seen)
@@ -36,6 +38,7 @@ def command(cand: Path, against: Path, settings: Settings) -> int:
     cli.say(changes_table(seen))
     if answer is Answer.UNDECIDED:
         cli.say("\nmeasure again, with more replicates: an interval decides where it lies on one side of the margin")
+    options.save(Changes(answer, seen), out)
     behaved = conduct(new)
     return EXIT_CODES[answer] if behaved is Outcome.PASS else OUTCOME_CODES[behaved]
 

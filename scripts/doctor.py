@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,23 +19,28 @@ if TYPE_CHECKING:
 @options.device
 @click.option("--quick", is_flag=True, help="Leave out the ten seconds that show how noisy this machine is.")
 @options.settings
-def command(device: str, quick: bool, settings: Settings) -> int:
+@options.out_file
+def command(device: str, quick: bool, settings: Settings, out: Path | None) -> int:
     """Say what is present, what is missing and how to mend it; 0 where candidates can be judged here, else 69."""
     from gate.device import choose_device
     from gate.doctor import examine
     from gate.errors import UnfitEnvironmentError
+    from gate.findings import Examination
     from gate.tables import doctor_table
 
+    options.check_writable(out)
     chosen = choose_device(device)
-    findings = examine(chosen)
-    click.echo(doctor_table(findings))
-    missing = [finding.item for finding in findings if finding.needed and not finding.present]
-    if missing:
+    found = Examination(chosen, tuple(examine(chosen)))
+    click.echo(doctor_table(found.findings))
+    if not (found.missing or quick):
+        noise = _noise(chosen, settings)
+        click.echo(doctor_table([noise]))
+        found = replace(found, findings=(*found.findings, noise))
+    options.save(found, out)
+    if found.missing:
         raise UnfitEnvironmentError(
-            f"missing for --device {chosen}: {', '.join(missing)}; the table says how to mend it"
+            f"missing for --device {chosen}: {', '.join(found.missing)}; the table says how to mend it"
         )
-    if not quick:
-        click.echo(doctor_table([_noise(chosen, settings)]))
     click.echo(f"this machine can judge candidates on {chosen}")
     return 0
 

@@ -214,9 +214,14 @@ def built(candidate: Candidate, asked: tuple[str, ...], settings: Settings) -> B
 
 def deliver(record: R, out: Path | None, table: Callable[[R], str]) -> None:
     """Prints the record as a table, and writes it where a file was asked for."""
+    cli.say(table(record))
+    save(record, out)
+
+
+def save(record: Record, out: Path | None) -> None:
+    """Writes the record where a file was asked for."""
     from gate.files import write_record
 
-    cli.say(table(record))
     if out is not None:
         write_record(out, record)
         cli.say(f"written: {out}")

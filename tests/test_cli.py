@@ -201,6 +201,10 @@ WRITERS = {
     "fuzz": HONEST,
     "build": HONEST,
     "gate": ("--cand", "evidence.json"),
+    "compare": ("--cand", "evidence.json", "--against", "evidence.json"),
+    "score": ("--cand", "evidence.json"),
+    "candidates": (),
+    "doctor": ("--device", "cpu"),
 }
 
 
@@ -217,7 +221,7 @@ def test_an_output_below_a_file_is_one_line_and_64_before_any_work(
     assert load(tmp_path / "evidence.json") == examples.measurement()
 
 
-@pytest.mark.parametrize("command", ["measure-candidate", "measure-sdpa", "fuzz", "build", "gate"])
+@pytest.mark.parametrize("command", sorted({*WRITERS} - {"run"}))
 @pytest.mark.parametrize("out", [".", "folder"])
 def test_an_output_that_is_a_folder_is_one_line_and_64_before_any_work(
     command, out, evidence, kernel_gate, tmp_path, monkeypatch
@@ -544,6 +548,34 @@ def test_doctor_names_what_is_missing_and_ends_with_69(kernel_gate, monkeypatch)
     assert answer.code == 69
     assert "C++ compiler" in answer.complaint
     assert "apt-get install g++" in answer.out
+
+
+def test_the_listing_is_written_with_what_cannot_run_and_what_cannot_be_read(kernel_gate, tmp_path, python_candidate):
+    folder = python_candidate("def attention(q, k, v, scale, causal, out): ...").parent
+    (folder / "broken").mkdir()
+    (folder / "broken" / "kernel.toml").write_text("name = 3")
+    answer = kernel_gate("candidates", "--kernels", folder, "--device", "cpu", "--out", tmp_path / "list.json")
+    seen = json.loads((tmp_path / "list.json").read_text())
+    assert (answer.code, seen["kind"], seen["device"]) == (0, "candidates", "cpu")
+    assert [(each["language"], each["missing"]) for each in seen["candidates"]] == [("python", None)]
+    assert len(seen["unreadable"]) == 1
+    assert "kernel.toml" in seen["unreadable"][0]
+
+
+def test_what_doctor_found_is_written_also_where_something_is_missing(kernel_gate, monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "/nonexistent")
+    answer = kernel_gate("doctor", "--device", "cpu", "--quick", "--out", tmp_path / "doctor.json")
+    seen = json.loads((tmp_path / "doctor.json").read_text())
+    lacking = [each["item"] for each in seen["findings"] if each["needed"] and not each["present"]]
+    assert (answer.code, seen["kind"], lacking) == (69, "doctor", ["C++ compiler"])
+
+
+def test_a_comparison_with_a_record_is_written_with_its_answer(kernel_gate, evidence, tmp_path):
+    path = evidence(examples.measurement())
+    answer = kernel_gate("compare", "--cand", path, "--against", path, "--out", tmp_path / "changes.json")
+    seen = json.loads((tmp_path / "changes.json").read_text())
+    assert (seen["kind"], seen["answer"]) == ("changes", answer.out.partition(":")[0].lower())
+    assert [each["answer"] for each in seen["changes"]] == [seen["answer"]]
 
 
 def imported(*arguments: object) -> set[str]:

@@ -10,7 +10,7 @@ from gate.errors import BadInputError
 from gate.files import load, to_json
 from gate.judge import judge
 from gate.page import page
-from gate.profiling.score import score, score_text
+from gate.profiling.score import Scores, score, score_text
 from gate.profiling.show import profile_text
 from gate.records import Ceilings, KernelResources, Policy
 from gate.regression import changes
@@ -69,7 +69,8 @@ def test_any_number_anywhere_is_judged_or_refused(at, tmp_path):
         assert to_json(run)
         assert all((terminal(run), times_table(measurement), profile_text(measurement)))
         assert not set(at) & set(DRAWN) or page(run)
-        assert score_text({each.workload: score(measurement, each) for each in measurement.evaluations})
+        scores = Scores(measurement.impl, tuple(score(measurement, each) for each in measurement.evaluations))
+        assert score_text(scores)
         assert changes_table(changes(measurement, MEASURED, Policy()))
 
 

@@ -1,5 +1,6 @@
 """The fitness of a measured candidate, term by term."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -85,7 +86,7 @@ def test_an_unknown_architecture_has_no_full_occupancy():
 
 
 def test_a_candidate_that_was_not_timed_has_no_score():
-    assert scored(trial=None) is None
+    assert scored(trial=None).terms == ()
 
 
 def test_the_command_prints_every_term(kernel_gate, tmp_path):
@@ -95,6 +96,14 @@ def test_the_command_prints_every_term(kernel_gate, tmp_path):
     assert said.code == 0, said.err
     for words in ("speed", "1000 × 1 ms / 0.8 ms", "2 × 40.0%", "−5 × 2 a tile", "1355.4", "complete"):
         assert words in said.out
+
+
+def test_the_command_writes_every_term_and_the_sum(kernel_gate, tmp_path):
+    write_record(tmp_path / "cand.json", measurement(WHOLE))
+    said = kernel_gate("score", "--cand", tmp_path / "cand.json", "--out", tmp_path / "score.json")
+    (seen,) = json.loads((tmp_path / "score.json").read_text())["scores"]
+    assert said.code == 0
+    assert seen["total"] == pytest.approx(sum(each["points"] for each in seen["terms"])) == pytest.approx(1355.4)
 
 
 def test_the_command_has_nothing_to_score_where_nothing_was_timed(kernel_gate, tmp_path):

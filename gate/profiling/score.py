@@ -5,20 +5,23 @@ score = 1000 · sdpa_ms / cand_ms + 2 · tensor_pct + sm_busy_pct − penalty
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from gate.profiling.derived import derive
 from gate.profiling.names import same_kernel
 from gate.records import (
     BASELINE,
     CANDIDATE,
+    SCHEMA_VERSION,
     Build,
     Evaluation,
     KernelCounters,
     KernelResources,
     Measurement,
     Profile,
+    Record,
     Trial,
     Workload,
 )
@@ -30,7 +33,7 @@ NOT_PROFILED = "not measured; measure with --ncu"
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class Term(Record):
     """One part of the score. `points` is None where it is not measured; `seen` is then why."""
 
     name: str
@@ -39,15 +42,16 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
-    """All terms of one workload. What was not measured counts nothing, and makes the score partial."""
+class Score(Record):
+    """All terms of one workload. What was not measured counts nothing, and makes the score partial.
 
-    terms: tuple[Term, ...]
+    No terms: there is nothing to score, as the candidate was not timed beside SDPA.
+    """
 
-    @property
-    def total(self) -> float:
-        """Of the terms that were measured."""
-        return sum(term.points for term in self.terms if term.points is not None)
+    workload: Workload
+    terms: tuple[Term, ...] = ()
+    total: float = 0.0
+    """Of the terms that were measured."""
 
     @property
     def complete(self) -> bool:
@@ -55,13 +59,24 @@ class Score:
         return all(term.points is not None for term in self.terms)
 
 
-def score(measurement: Measurement, evaluation: Evaluation) -> Score | None:
-    """The score on one workload; None where the candidate was not timed beside a baseline."""
+@dataclass(frozen=True, slots=True)
+class Scores(Record):
+    """One for each workload of a measurement."""
+
+    impl: str | None
+    scores: tuple[Score, ...]
+    kind: Literal["scores"] = "scores"
+    schema_version: Literal[1] = SCHEMA_VERSION
+
+
+def score(measurement: Measurement, evaluation: Evaluation) -> Score:
+    """The score on one workload."""
     trial = evaluation.trial
     if trial is None or not trial.replicates or not trial.has(CANDIDATE, BASELINE):
-        return None
+        return Score(evaluation.workload)
     profile = evaluation.profile(trial.implementation(CANDIDATE))
-    return Score((_speed(trial), *_counted(evaluation, profile), *_penalty(measurement, profile)))
+    terms = (_speed(trial), *_counted(evaluation, profile), *_penalty(measurement, profile))
+    return Score(evaluation.workload, terms, sum(term.points for term in terms if term.points is not None))
 
 
 def _speed(trial: Trial) -> Term:
@@ -133,15 +148,15 @@ def _resources(build: Build | None, architecture: str, longest: KernelCounters |
     return next((each for each in every if longest and same_kernel(each.kernel, longest.kernel)), None)
 
 
-def score_text(scores: Mapping[Workload, Score | None]) -> str:
+def score_text(scores: Scores) -> str:
     """Every term of every workload, and the sum."""
     from gate.tables import table
 
     return "\n\n".join(
-        f"{workload}: nothing to score: the candidate was not timed beside SDPA"
-        if each is None
-        else f"{workload}\n{table(_rows(each), 'term', 'points', 'from')}"
-        for workload, each in scores.items()
+        f"{each.workload}\n{table(_rows(each), 'term', 'points', 'from')}"
+        if each.terms
+        else f"{each.workload}: nothing to score: the candidate was not timed beside SDPA"
+        for each in scores.scores
     )
 
 
