@@ -47,6 +47,7 @@ def test_an_honest_candidate_is_seen_to_be_right_and_as_fast_as_it_is(witnessed)
     assert seen.witness.status is Status.OK
     assert len(seen.witness.candidate_ms) == len(seen.witness.baseline_ms) == len(seen.witness.baseline_far_ms) == 7
     assert seen.witness.launches >= 1
+    assert seen.witness.alone_ms > 0
 
 
 @pytest.mark.parametrize("name", ["python_patches_the_clock", "python_slows_the_baseline"])
@@ -152,9 +153,10 @@ def judged(witness):
     return next(gate for gate in run.verdict.gates if gate.name == "witness").outcome
 
 
-def saw(candidate, baseline=1.0, far=1.0, direct=False):
+def saw(candidate, baseline=1.0, far=1.0, direct=False, alone=None):
     """Of one call a batch; the trial's baseline takes 1 ms."""
-    return Witness(Status.OK, "", 1 if baseline == 1.0 else 10, (candidate,), (baseline,), (far,), direct)
+    launches = 1 if baseline < 2 else 10
+    return Witness(Status.OK, "", launches, (candidate,), (baseline,), (far,), direct, alone or baseline)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +171,9 @@ def saw(candidate, baseline=1.0, far=1.0, direct=False):
         (saw(8.0, baseline=13.0, far=13.0), Outcome.UNDECIDED),  # SDPA took 1.3 times as long as in the trial
         (saw(0.96, far=1.2, direct=True), Outcome.PASS),
         (saw(1.2, far=1.5, direct=True), Outcome.UNDECIDED),  # the host's latency is most of either
+        (saw(0.8, alone=0.81), Outcome.PASS),
+        (saw(0.8, alone=0.79), Outcome.UNDECIDED),  # SDPA took 1.27 times as long once the candidate was there
+        (replace(saw(0.8), alone_ms=None), Outcome.UNDECIDED),  # nobody knows
         (Witness(Status.INCORRECT, "off by 1"), Outcome.REJECTED),
         (Witness(Status.CRASHED, "was ended by SIGSEGV"), Outcome.FAILED),
         (Witness(Status.ENVIRONMENT, "the witness failed"), Outcome.ENVIRONMENT),

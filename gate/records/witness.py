@@ -28,11 +28,13 @@ class Witness(Record):
     baseline_far_ms: tuple[float, ...] = ()
     direct: bool = False
     """Whether the processes called one after the other, as no graph could be made of the candidate's calls."""
+    alone_ms: float | None = None
+    """The baseline's shortest batch within the witness before the candidate's code was loaded."""
 
     def __post_init__(self) -> None:
         every = self.candidate_ms, self.baseline_ms, self.baseline_far_ms
         times = [each for batch in every for each in batch]
-        require_times(times)
+        require_times(times if self.alone_ms is None else (*times, self.alone_ms))
         require_counts((self.launches,))
         require(len({len(each) for each in every}) == 1, "every round times candidate and baseline twice")
         if self.status is Status.OK:

@@ -49,17 +49,18 @@ def compete(channel: Channel, device: Device, memory: torch.Tensor, player: Call
 def _bout(channel: Channel, device: Device, implementation: Implementation, arena: Arena, capture: bool) -> None:
     try:
         launch = together(device, implementation, arena, capture)
-        _run(device, implementation, launch)
+        run(device, implementation, launch)
     except CandidateError as error:
         channel.say(Reply("failed", str(error)))
         raise
     channel.say(READY)
     while channel.hear(Reply).word == "go":
-        _run(device, implementation, launch)
+        run(device, implementation, launch)
         channel.say(DONE)
 
 
-def _run(device: Device, implementation: Implementation, launch: Launch) -> None:
+def run(device: Device, implementation: Implementation, launch: Launch) -> None:
+    """The launch, to its end."""
     with implementation.selected():
         launch()
     device.synchronize()

@@ -25,7 +25,7 @@ from gate.witness.arena import TENSORS, Arena, Lent, arena_bytes
 from gate.witness.channel import Channel, HungUpError, OwnPlayerError, RefusedError, waiting
 from gate.witness.clock import TRIES, Clock
 from gate.witness.messages import Bout, Refereeing, Reply, Start, Witnesses
-from gate.witness.player import compete, mapped, together
+from gate.witness.player import compete, mapped, run, together
 
 GO, OVER = Reply("go"), Reply("over")
 CALLS_A_TRY = 10
@@ -46,11 +46,13 @@ def referee(asked: Refereeing) -> Witnesses:
         try:
             ours, theirs, clocks = lent(device, folder, bouts)
             ours.let_in(own)
+            alone = [alone_ms(device, bout, clock, asked.rounds) for bout, clock in zip(bouts, clocks, strict=True)]
             with waiting(folder) as channel:
                 theirs.let_in(channel)
-                for bout, clock in zip(bouts, clocks, strict=True):
+                for bout, clock, shortest in zip(bouts, clocks, alone, strict=True):
                     device.begin_peak()  # the graph and the outputs of the last bout are gone
-                    seen.append(_Ring(device, bout, asked.rounds, clock, own, channel).witness())
+                    witness = _Ring(device, bout, asked.rounds, clock, own, channel).witness()
+                    seen.append(replace(witness, alone_ms=shortest))
         except HungUpError as error:
             status = Status.ENVIRONMENT if isinstance(error, OwnPlayerError) else Status.CRASHED
             seen += [Witness(status, str(error))] * (len(bouts) - len(seen))
@@ -106,6 +108,15 @@ def sized(device: Device, bout: Bout) -> Bout:
     shortest = min(_took_ms(device, implementation, launch, calls) for _ in range(TRIES))
     fitting = device.most_shared // bout.workload.bytes
     return replace(bout, launches=max(1, min(bout.launches, fitting, math.ceil(bout.batch_ms / shortest))))
+
+
+def alone_ms(device: Device, bout: Bout, clock: Clock, rounds: int) -> float:
+    """The baseline's shortest batch: of later ones, a candidate could make every one longer."""
+    device.begin_peak()
+    clock.rehearse()
+    implementation = _baseline(bout)
+    launch = together(device, implementation, clock.ours, capture=True)
+    return min(clock.time_ms(clock.ours, lambda: run(device, implementation, launch)) for _ in range(rounds))
 
 
 def _took_ms(device: Device, implementation: SdpaBackend, launch: Launch, calls: int) -> float:
@@ -166,17 +177,12 @@ class _Ring:
     def _round(self, number: int, launch: Launch, error: float) -> tuple[float, float, float]:
         clock, (own, channel) = self._clock, self._channels
         clock.draw()
-        near = clock.time_ms(clock.ours, lambda: self._run(launch))
+        near = clock.time_ms(clock.ours, lambda: run(self._device, self._implementation, launch))
         far = clock.time_ms(clock.ours, lambda: _go(own))
         clock.draw()  # what `ours` held may have been seen
         candidate = clock.time_ms(clock.theirs, lambda: _go(channel))
         _verify(number, clock, self._bout, error)
         return candidate, near, far
-
-    def _run(self, launch: Launch) -> None:
-        with self._implementation.selected():
-            launch()
-        self._device.synchronize()
 
 
 def _go(channel: Channel) -> None:
