@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -78,17 +77,18 @@ def measure_candidate(
 
     Hardware counters are read beside on so many workloads (None: on all), or why they were not.
     """
-    bench.backends(bench.settings.measure.baseline)
+    backends = bench.backends(bench.settings.measure.baseline)
     bench.witness.start()
     environment, built = prepare(bench, candidate)
     evaluations: list[Evaluation] = []
     if built.status is Status.OK:
         source = source_of(candidate, built)
-        examined = _examine(bench, candidate, source, workloads)
-        sound = [each for each in examined if each.correctness and each.correctness.status is Status.OK]
+        traced = _trace_sdpa(bench, bench.witness, workloads, backends)  # before a candidate could disturb it
+        checked = _check(bench, candidate, source, traced)
+        sound = [each for each in checked if each.correctness and each.correctness.status is Status.OK]
         opposed = _choose_baselines(bench, sound)
         timed = iter(_time(bench, candidate, source, opposed))
-        evaluations = [next(timed) if each in sound else each for each in examined]
+        evaluations = [next(timed) if each in sound else each for each in checked]
     if counters != 0 and evaluations:
         evaluations = _profile(bench, candidate, built, evaluations, counters)
     return _measurement(bench, environment, workloads, candidate, built, evaluations)
@@ -107,9 +107,7 @@ def measure_sdpa(bench: Bench, wanted: str, workloads: tuple[Workload, ...]) -> 
     """SDPA's backends against one another, interleaved; as many replicates as the budget allows."""
     backends, measure = bench.backends(wanted), bench.settings.measure
     environment = describe(bench)
-    bench.progress("trace SDPA", 0, 1)
-    with bench.stage("trace"):
-        traced = _trace_sdpa(bench, bench.server, workloads, backends)
+    traced = _trace_sdpa(bench, bench.server, workloads, backends)
     seen = _time_sdpa(bench, traced, measure.looks[-1], measure.rounds, "time SDPA")
     return _measurement(bench, environment, workloads, evaluations=seen)
 
@@ -149,14 +147,9 @@ def source_of(candidate: Candidate, built: Build) -> str:
     return built.library or candidate.entry
 
 
-def _examine(bench: Bench, candidate: Candidate, source: str, workloads: Sequence[Workload]) -> list[Evaluation]:
-    """The candidate checked, and meanwhile SDPA traced, where no candidate runs: nothing of this is timed."""
-    backends = bench.backends(bench.settings.measure.baseline)
-    with ThreadPoolExecutor(1) as pool:
-        tracing = pool.submit(_trace_sdpa, bench, bench.witness, workloads, backends)
-        seen = check_cases(bench, candidate, source, {Case(each): secrets.randbits(62) for each in workloads})
-        with bench.stage("trace"):
-            traced = tracing.result()
+def _check(bench: Bench, candidate: Candidate, source: str, traced: Sequence[Evaluation]) -> list[Evaluation]:
+    """With the candidate's check. What is not right needs no traces."""
+    seen = check_cases(bench, candidate, source, {Case(each.workload): secrets.randbits(62) for each in traced})
     return [
         replace(each, correctness=answer) if answer.status is Status.OK else Evaluation(each.workload, answer)
         for each, answer in zip(traced, seen, strict=True)
@@ -190,7 +183,9 @@ def _trace_sdpa(
     bench: Bench, server: WorkerServer, workloads: Sequence[Workload], backends: tuple[str, ...]
 ) -> list[Evaluation]:
     names = tuple(PREFIX + backend for backend in backends)
-    seen = trace_implementations(server, bench.device, [(each, names) for each in workloads])
+    bench.progress("trace SDPA", 0, 1)
+    with bench.stage("trace"):
+        seen = trace_implementations(server, bench.device, [(each, names) for each in workloads])
     return [Evaluation(each, traces=traces) for each, traces in zip(workloads, seen, strict=True)]
 
 

@@ -36,7 +36,7 @@ class MeasureSettings(Record):
         if not self.looks or list(self.looks) != sorted(set(self.looks)) or self.looks[0] < 1:
             raise ValueError(f"looks are increasing numbers of replicates, not {list(self.looks)}")
         if min(self.rounds, self.selection_replicates, self.selection_rounds) < 1 or self.warmup_rounds < 0:
-            raise ValueError("rounds, also of the selection, and selection_replicates are at least 1")
+            raise ValueError("the rounds and replicates of a trial are at least 1, and warmup_rounds at least 0")
 
 
 @dataclass(frozen=True, slots=True)

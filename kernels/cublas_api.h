@@ -13,7 +13,6 @@
 #include "attention.h"
 #include "chunks.h"
 #include "library.h"
-#include "sanitizer.h"
 
 namespace ladder {
 
@@ -39,7 +38,7 @@ class Cublas {
   // All work until the lock goes is enqueued in `stream`, with `workspace` as scratch memory.
   [[nodiscard]] std::unique_lock<std::mutex> use(cudaStream_t stream, void* workspace) {
     std::unique_lock<std::mutex> lock(mutex_);
-    set_stream_(handle_, stream_ = stream);  // resets the workspace, so this goes first
+    set_stream_(handle_, stream);  // resets the workspace, so this goes first
     set_workspace_(handle_, workspace, workspace_bytes);
     return lock;
   }
@@ -55,10 +54,7 @@ class Cublas {
                                  a.data, a.type, pitch(a, rows, inner), a.stride, &zero,
                                  const_cast<void*>(c.data), c.type, pitch(c, rows, columns), c.stride,
                                  int(count), compute_32f, algorithm_default);
-    if (status != 0) return ATTENTION_LAUNCH_FAILED;
-    const int64_t elements = (count - 1) * c.stride + (rows - 1) * c.row_stride + columns;
-    mark_written(c.data, elements * (c.type == CUDA_R_32F ? sizeof(float) : sizeof(uint16_t)), stream_);
-    return ATTENTION_OK;
+    return status == 0 ? ATTENTION_OK : ATTENTION_LAUNCH_FAILED;
   }
 
  private:
@@ -83,7 +79,6 @@ class Cublas {
   }
 
   Handle handle_ = nullptr;
-  cudaStream_t stream_ = nullptr;
   int (*set_stream_)(Handle, cudaStream_t) = nullptr;
   int (*set_workspace_)(Handle, void*, size_t) = nullptr;
   int (*multiply_)(Handle, int, int, int, int, int, const void*, const void*, cudaDataType, int, long long,

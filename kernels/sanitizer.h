@@ -6,7 +6,7 @@
 #define KERNEL_GATE_SANITIZER_H
 
 #include <cuda_runtime.h>
-#include <stddef.h>
+#include <stdint.h>
 
 #if __has_include(<nvtx3/nvToolsExtMemCudaRt.h>)
 #include <nvtx3/nvToolsExtMemCudaRt.h>
@@ -15,21 +15,24 @@
 
 namespace ladder {
 
-// What was enqueued in `stream` so far has written `bytes` from `begin` on.
-inline void mark_written(const void* begin, size_t bytes, cudaStream_t stream) {
+// What was enqueued in `stream` so far has written `row_bytes` at the beginning of each row; rows are `pitch` bytes apart.
+inline void mark_written(const void* first, int64_t rows, int64_t row_bytes, int64_t pitch, cudaStream_t stream) {
 #ifdef KERNEL_GATE_HAS_NVTX
   static const nvtxDomainHandle_t domain = nvtxDomainCreateA("kernel-gate");
-  nvtxMemVirtualRangeDesc_t range = {};
-  range.ptr = begin;
-  range.size = bytes;
-  nvtxMemMarkInitializedBatch_t batch = {};
-  batch.extCompatID = NVTX_EXT_COMPATID_MEM;
-  batch.structSize = sizeof(batch);
-  batch.regionType = NVTX_MEM_TYPE_VIRTUAL_ADDRESS;
-  batch.regionDescCount = 1;
-  batch.regionDescElementSize = sizeof(range);
-  batch.regionDescElements = &range;
-  nvtxMemCudaMarkInitialized(domain, stream, 0, &batch);
+  const bool whole = row_bytes == pitch;
+  for (int64_t row = 0; row < (whole ? 1 : rows); ++row) {
+    nvtxMemVirtualRangeDesc_t range = {};
+    range.ptr = static_cast<const char*>(first) + row * pitch;
+    range.size = whole ? rows * row_bytes : row_bytes;
+    nvtxMemMarkInitializedBatch_t batch = {};
+    batch.extCompatID = NVTX_EXT_COMPATID_MEM;
+    batch.structSize = sizeof(batch);
+    batch.regionType = NVTX_MEM_TYPE_VIRTUAL_ADDRESS;
+    batch.regionDescCount = 1;
+    batch.regionDescElementSize = sizeof(range);
+    batch.regionDescElements = &range;
+    nvtxMemCudaMarkInitialized(domain, stream, 0, &batch);
+  }
 #endif
 }
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from gate.asking import trace_implementations
 from gate.errors import BadInputError
 from gate.pipeline import measure_candidate, measure_sdpa
 from gate.records import Status
 from gate.registry import find
+from gate.workers import WorkerServer
 from tests import examples
 
 WORKLOADS = (examples.workload(), examples.workload(seq_len=17, causal=True))
@@ -60,16 +60,18 @@ def test_evidence_says_which_baseline_was_asked_for_and_which_was_chosen(bench, 
     assert measure_sdpa(bench, "all", WORKLOADS[:1]).environment.sdpa_backend is None
 
 
-def test_sdpa_is_traced_where_no_candidate_runs(bench, honest, monkeypatch):
-    where = []
+def test_sdpa_is_traced_by_the_witness_before_a_candidate_is_loaded(bench, honest, monkeypatch):
+    """One that is loaded could take the memory that a backend needs, and so strike it off the list."""
+    asked = []
+    call = WorkerServer.call
 
-    def traced(server, device, asked, source=None):
-        where.append((server, source))
-        return trace_implementations(server, device, asked, source)
+    def watched(server, job, seconds):
+        asked.append((job["kind"], server is bench.witness))
+        return call(server, job, seconds)
 
-    monkeypatch.setattr("gate.pipeline.trace_implementations", traced)
+    monkeypatch.setattr(WorkerServer, "call", watched)
     measure_candidate(bench, honest, WORKLOADS[:1])
-    assert where == [(bench.witness, None), (bench.server, honest.entry)]
+    assert asked[:3] == [("environment", False), ("trace", True), ("check", False)]
 
 
 def test_a_workload_that_is_not_supported_is_said_to_be(bench, honest):
@@ -127,13 +129,13 @@ def test_progress_is_told(bench, honest):
         replace(bench, progress=lambda label, done, total: told.append((label.split()[0], done, total))), honest,
         WORKLOADS[:1],
     )  # fmt: skip
-    once = [(stage, 0, 1) for stage in ("build", "check")]
+    once = [(stage, 0, 1) for stage in ("build", "trace", "check")]
     assert told == [*once, ("time:", 0, 2), ("time:", 1, 2), ("witness", 0, 1)]
 
 
 def test_where_the_time_went_is_kept_by_stage(bench, honest):
     seconds = measure_candidate(replace(with_baseline(bench, "best"), seconds={}), honest, WORKLOADS[:1]).seconds
-    assert list(seconds) == ["start", "build", "check", "trace", "choose baseline", "time", "witness"]
+    assert list(seconds) == ["start", "build", "trace", "check", "choose baseline", "time", "witness"]
     assert all(each >= 0 for each in seconds.values())
 
 

@@ -15,7 +15,7 @@ from gate.profiling.harness import perform
 from gate.profiling.messages import Call, HarnessAnswer, HarnessRequest
 from gate.profiling.program import Options, explain
 from gate.records import Status, Workload
-from tests.processes import alive, eventually
+from tests.processes import alive, eventually, patiently
 from tests.profiles import FULL, LARGE, MIDDLE, SMALL
 
 NCU = """\
@@ -86,6 +86,16 @@ def test_what_this_version_does_not_know_is_missing_and_says_so(ncu, tmp_path):
     asked = (tmp_path / "calls").read_text().splitlines()[1]
     assert "gpu__time_duration.sum" in asked
     assert "sm__pipe_tensor" not in asked
+
+
+def test_an_ncu_is_asked_once_what_it_knows(ncu, tmp_path):
+    profiler = ncu(REFUSE, listed="gpu__time_duration Counter ns time")
+    profile_calls(profiler, REQUEST)
+    (tmp_path / "queried").unlink()
+    (small, *_) = profile_calls(profiler, REQUEST)
+    assert small.missing["tensor_instructions"] == "this version of Nsight Compute knows no such metric"
+    assert len((tmp_path / "calls").read_text().splitlines()) == 3
+    assert not (tmp_path / "queried").exists()
 
 
 def test_the_call_is_named_range_cold_caches_and_no_clock_control(ncu, tmp_path):
@@ -178,12 +188,14 @@ def test_a_call_that_was_counted_in_part_is_not_measured(ncu):
 
 def test_ncu_that_hangs_is_ended_with_all_it_started(ncu, tmp_path):
     hang = "(sleep 1000 & echo $! > {folder}/orphan); setsid sleep 1000 & echo $! > {folder}/child; wait"
-    profiler = ncu(hang, limit_s=0.5)
-    (seen, *_) = profile_calls(profiler, REQUEST)
+    left = [tmp_path / name for name in ("orphan", "child")]
+    (seen, *_) = patiently(
+        lambda seconds: profile_calls(ncu(hang, limit_s=seconds), REQUEST),
+        lambda _: all(path.exists() and path.read_text() for path in left),
+    )
     assert seen.status is Status.TIMED_OUT
     assert "limits.profile_s" in seen.message
-    for name in ("orphan", "child"):
-        pid = int((tmp_path / name).read_text())
+    for pid in [int(path.read_text()) for path in left]:
         assert eventually(lambda pid=pid: not alive(pid))
 
 

@@ -118,6 +118,7 @@ UNUSABLE = {
     "an alpha beyond 1": "gates.alpha=1.5",
     "a fraction of a round": "measure.rounds=1.5",
     "no round": "measure.rounds=0",
+    "no round of the selection": "measure.selection_rounds=0",
     "a negative warm-up": "measure.warmup_rounds=-1",
     "no time at all": "limits.replicate_s=0",
     "negative memory": "limits.memory_mb=-1",

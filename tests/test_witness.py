@@ -1,9 +1,12 @@
 """What a process that never loads the candidate sees of its outputs and of its speed."""
 
 import json
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from gate.asking import Failure
 from gate.device import open_device
@@ -18,7 +21,7 @@ from gate.witness.clock import Clock
 from gate.witness.messages import Played, Playing, Witnesses
 from gate.witness.parent import BATCH_MS, MOST_LAUNCHES, bout_of, settle
 from gate.witness.player import play
-from gate.witness.referee import lent, sized
+from gate.witness.referee import errors, lent, sized
 from tests import examples
 
 WORKLOAD = examples.workload(heads=4, seq_len=256)
@@ -225,6 +228,19 @@ def test_the_referee_takes_as_many_calls_as_last_long_enough_by_its_own_clock():
     assert sized(device, replace(asked, batch_ms=1e-6)).launches == 1
     assert sized(device, replace(asked, batch_ms=1e6)).launches == device.most_shared // WORKLOAD.bytes
     assert sized(device, replace(bout(0.5), batch_ms=1e6)).launches == MOST_LAUNCHES
+
+
+@pytest.mark.parametrize("at_once", [1, 2**30])
+@pytest.mark.parametrize("wrong", range(5))
+def test_every_call_is_verified_however_many_are_read_at_once(wrong, at_once, monkeypatch):
+    monkeypatch.setattr("gate.witness.referee.VERIFIED_BYTES", at_once)
+    asked = replace(bout(0.5), workload=WORKLOAD, launches=5)
+    batch, *rest = WORKLOAD.shape
+    inputs = torch.randn(3, 5 * batch, *rest, generator=torch.Generator().manual_seed(0))
+    out = torch.nn.functional.scaled_dot_product_attention(*inputs, is_causal=WORKLOAD.causal)
+    out[wrong * batch, 0, 0, 0] = math.nan
+    off = [error for error, _ in errors(SimpleNamespace(secret=inputs, seen=out), asked)]
+    assert [error < 1e-5 for error in off] == [call != wrong for call in range(5)]
 
 
 class Queue(CpuDevice):

@@ -34,6 +34,8 @@ WARM_UPS = 3
 SHARED_PART = 32
 """Of the GPU's memory. The witness holds three such parts, and outputs of SDPA in a graph and before it, in two
 processes: a quarter of a part each. 1/32 is 4.4 GB on an H200, batches of 3 ms and more, and 0.7 GB on an L4."""
+KEPT_PART = 16
+"""Of the GPU's memory, how much may lie in torch's cache beside a capture."""
 SEGMENT_BYTES = 2 << 20
 LEAST_SEGMENT_BYTES = 32 << 20
 """torch cuts several tensors from one segment below 10 MiB; from there on it takes segments of whole 2 MiB each."""
@@ -76,6 +78,7 @@ class CudaDevice(Device):
         for _ in range(WARM_UPS):  # lazy loading, compilation and handles stay out of the graph
             launch()
         self.synchronize()
+        self._make_room()
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.stream(self._stream):
@@ -88,6 +91,12 @@ class CudaDevice(Device):
             return output
 
         return Captured(replay, output)
+
+    def _make_room(self) -> None:
+        """A graph takes memory of its own, and cannot have what torch keeps of the warm-up; to let go takes 20 ms."""
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        if kept > torch.cuda.get_device_properties(self.place).total_memory // KEPT_PART:
+            torch.cuda.empty_cache()
 
     def time(self, launch: Launch, prepare: Callable[[], None]) -> tuple[float, torch.Tensor]:
         while True:
@@ -146,7 +155,7 @@ class CudaDevice(Device):
 
 
 def _recorded(graph: torch.cuda.CUDAGraph, launch: Launch) -> torch.Tensor:
-    """As torch.cuda.graph, which gives torch's cache of memory back besides: that took 20 ms of 22 on an H200."""
+    """As torch.cuda.graph, which always gives torch's cache back besides: that took 20 ms of 22 on an H200."""
     graph.capture_begin()
     try:
         return launch()

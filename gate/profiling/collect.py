@@ -35,6 +35,8 @@ class Profiler:
     limit_s: float
     options: Options = field(default_factory=Options)
     harness: tuple[str, ...] = HARNESS
+    known: set[str] = field(default_factory=set)
+    """The metrics that it knows, once it was asked."""
 
     @property
     def tool(self) -> str:
@@ -65,12 +67,13 @@ def open_profiler(server: WorkerServer, limit_s: float, options: Options) -> Pro
 
 
 def profile_calls(profiler: Profiler, request: HarnessRequest) -> list[Profile]:
-    """A profile for each call. Only an ncu that refuses a metric is asked what it knows: that takes 1.5 s."""
-    seen = _run(profiler, request, metrics.choose())
-    refused = program.unknown_metrics(seen.log)
-    if refused and not seen.launches:
-        listed = watch(profiler.server, [profiler.path, "--query-metrics"], QUERY_S)
-        seen = _run(profiler, request, metrics.choose(program.names_in(listed.output), refused))
+    """A profile for each call. Only an ncu that refuses a metric is asked what it knows, once: that takes 1.5 s."""
+    seen = _run(profiler, request, metrics.choose(profiler.known))
+    if refused := program.unknown_metrics(seen.log):
+        if not profiler.known:
+            listed = watch(profiler.server, [profiler.path, "--query-metrics"], QUERY_S)
+            profiler.known.update(program.names_in(listed.output))
+        seen = _run(profiler, request, metrics.choose(profiler.known, refused))
     return list(_profiles(profiler, request, seen))
 
 

@@ -22,6 +22,7 @@
 #include <algorithm>
 
 #include "cublas_api.h"
+#include "sanitizer.h"
 #include "softmax.cuh"
 
 #ifndef CHUNK_MIB
@@ -49,6 +50,8 @@ int attend(const attention_args& args, Cublas& cublas, const Chunk& chunk, const
                                chunk.first_row, int(keys), args.causal != 0};
 
   int status = cublas.multiply(args.scale, q, k, true, scores, chunk.rows, keys, args.head_dim, chunk.heads);
+  ladder::mark_written(memory, chunk.heads * chunk.rows, keys * sizeof(float), size.pitch * sizeof(float),
+                       ladder::stream_of(args));
   if (status == ATTENTION_OK) status = ladder::enqueue_softmax<T>(rows, ladder::stream_of(args));
   if (status != ATTENTION_OK) return status;
   const float unit = 1.0f / ladder::weight_unit<T>;

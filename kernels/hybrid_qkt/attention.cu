@@ -22,6 +22,7 @@
 #include <mma.h>
 
 #include "cublas_api.h"
+#include "sanitizer.h"
 #include "softmax.cuh"
 
 #ifndef CHUNK_MIB
@@ -202,11 +203,14 @@ ChunkSize scores_size(const attention_args& args) { return ladder::chunk_size(ar
 template <typename T, int head_dim>
 int attend(const attention_args& args, Cublas& cublas, const Chunk& chunk, const ChunkSize& size, void* memory) {
   const Cublas::Matrices scores{memory, CUDA_R_32F, size.pitch, chunk.rows * size.pitch};
+  const int64_t keys = ladder::visible_keys(args, chunk);
   const int status = cublas.multiply(
       args.scale, ladder::heads_of(args, args.q, args.q_stride, chunk, chunk.first_row),
       ladder::heads_of(args, args.k, args.k_stride, chunk, 0), true, scores, chunk.rows,
-      ladder::visible_keys(args, chunk), args.head_dim, chunk.heads);
+      keys, args.head_dim, chunk.heads);
   if (status != ATTENTION_OK) return status;
+  ladder::mark_written(memory, chunk.heads * chunk.rows, keys * sizeof(float), size.pitch * sizeof(float),
+                       ladder::stream_of(args));
   const int tiles = int((chunk.rows + block_rows - 1) / block_rows);
   weigh_values<T, head_dim><<<unsigned(chunk.heads * tiles), threads, 0, ladder::stream_of(args)>>>(
       Problem<T>(args), Scores{static_cast<const float*>(memory), size.pitch, chunk, tiles});
