@@ -6,9 +6,11 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 DEADLINE_S = 60.0
 """How long to wait: never reached on a machine that works."""
+T = TypeVar("T")
 
 
 def eventually(condition: Callable[[], object]) -> bool:
@@ -17,6 +19,14 @@ def eventually(condition: Callable[[], object]) -> bool:
     while not (came := condition()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return bool(came)
+
+
+def patiently(attempt: Callable[[float], T], came_so_far: Callable[[T], object]) -> T:
+    """What is ended after a second, or after longer where it had not come so far by then."""
+    for seconds in (1.0, 4.0, 16.0, DEADLINE_S):
+        if came_so_far(seen := attempt(seconds)):
+            break
+    return seen
 
 
 def alive(pid: int) -> bool:

@@ -11,10 +11,13 @@ import pytest
 
 from gate.files import from_json, load, to_json
 from gate.judge import judge
+from gate.pipeline import measure_candidate
 from gate.records import Outcome, Run, Status
-from gate.registry import names
+from gate.registry import find, names
 from tests import examples
 from tests.cheats import CHEATS, EXPECTED, EXPECTED_ON_CUDA, RIGHT, measured, stages, unstoppable
+from tests.processes import alive
+from tests.test_workers import LEAVES_A_DAEMON
 
 NOTHING_GAINED = ("python_caches_by_value", "python_hides_sdpa")
 """Cheats that end as an honest kernel does, because they are one: right, and as fast as what is judged."""
@@ -51,16 +54,18 @@ def test_every_adversarial_kernel_ends_as_its_status_and_the_gate_survives(name,
     assert children(bench.server._process.pid) == ""
 
 
-def test_the_daemon_that_a_kernel_leaves_is_found_though_it_took_a_session_of_its_own(bench):
-    """It would sleep for eleven days."""
-    measured(bench, "leaves_a_daemon")
-    commands = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            commands.append(path.read_bytes())
-        except OSError:  # it ended meanwhile
-            continue
-    assert b"sleep\x00987654\x00" not in commands
+def test_the_daemon_that_a_kernel_leaves_is_found_though_it_took_a_session_of_its_own(
+    bench, python_candidate, tmp_path
+):
+    """Every process that loads the candidate leaves one."""
+    notes = f"open({str(tmp_path / 'left')!r}, 'a').write(f'{{left}} ')\n"
+    honest = (examples.ADVERSARIAL / "python_honest" / "kernel.py").read_text()
+    folder = python_candidate(f"{honest}{LEAVES_A_DAEMON.format(daemon='')}{notes}")
+    seen = measure_candidate(bench, find("made_up", folder.parent), (examples.workload(),)).evaluations[0]
+    assert seen.correctness.status is seen.trial.status is seen.witness.status is Status.OK
+    left = [int(pid) for pid in (tmp_path / "left").read_text().split()]
+    assert len(left) >= 3
+    assert [pid for pid in left if alive(pid)] == []
 
 
 def test_a_candidate_that_is_right_passes_every_check_on_both_inputs(bench):

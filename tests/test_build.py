@@ -1,4 +1,5 @@
 import ctypes
+import fcntl
 import json
 import shutil
 import threading
@@ -17,6 +18,7 @@ from gate.records import Status
 from gate.registry import find
 from gate.workers import Ending
 from tests import examples
+from tests.processes import DEADLINE_S
 
 CODE = """
 #include "attention.h"
@@ -99,16 +101,26 @@ def test_nothing_is_cached_before_it_is_built(candidate, cache):
     assert not cache.exists()
 
 
-def test_two_builds_at_once_compile_once(candidate, cache):
-    """The second waits for the first, whichever comes first, and finds what it made."""
-    results = []
+def test_two_builds_at_once_compile_once(candidate, cache, monkeypatch):
+    """The second waits for the first and finds what it made; the first goes on once the second has come so far."""
+    results, second_is_there, lock = [], threading.Event(), fcntl.flock
     other = threading.Thread(target=lambda: results.append(build(candidate, compiler, 1.0)))
 
-    def meanwhile():
-        if not other.ident:
-            other.start()
-            other.join(timeout=0.3)
+    def flock(file, operation):
+        try:
+            lock(file, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            second_is_there.set()
+            lock(file, operation)
 
+    def meanwhile():
+        if other.ident:
+            second_is_there.set()  # and compiles
+        else:
+            other.start()
+            assert second_is_there.wait(DEADLINE_S)
+
+    monkeypatch.setattr("gate.build.fcntl.flock", flock)
     compiler = Compiler(meanwhile=meanwhile)
     results.append(build(candidate, compiler, 1.0))
     other.join()
@@ -214,8 +226,18 @@ def test_a_library_with_undefined_functions_is_a_failed_build(folder, server, ca
     assert "nowhere" in made.message
 
 
-def test_a_real_build_that_takes_too_long_has_timed_out(candidate, server, cache):
-    assert build(candidate, server, 0.05).status is Status.TIMED_OUT
+ENDLESS = """
+#if __INCLUDE_LEVEL__ < 100
+#include "endless.h"
+#include "endless.h"
+#endif
+"""
+
+
+def test_a_real_build_that_takes_too_long_has_timed_out(folder, server, cache):
+    (folder / "endless.h").write_text(ENDLESS)
+    (folder / "kernel.cpp").write_text(f'#include "endless.h"\n{CODE}')
+    assert build(find("tiny", folder.parent), server, 0.5).status is Status.TIMED_OUT
     assert entries(cache) == []
 
 

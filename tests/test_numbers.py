@@ -57,6 +57,14 @@ def spoiled(at, number) -> str:
     return json.dumps(table)
 
 
+def test_a_file_whose_numbers_are_its_own_is_judged(tmp_path):
+    """The rest refuses what it refuses for the number that was changed, then."""
+    at = ("evaluations", 0, "workload", "batch")
+    (tmp_path / "cand.json").write_text(spoiled(at, MEASURED.evaluations[0].workload.batch))
+    assert at in PATHS
+    assert load(tmp_path / "cand.json") == MEASURED
+
+
 @pytest.mark.parametrize("at", PATHS, ids=lambda at: ".".join(map(str, at)))
 def test_any_number_anywhere_is_judged_or_refused(at, tmp_path):
     for number in EXTREMES:

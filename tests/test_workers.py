@@ -18,7 +18,7 @@ from gate.records import Case, Status
 from gate.settings import Tolerance
 from gate.workers import ALLOWED_ENVIRONMENT, Ending, WorkerServer, stripped_environment
 from tests import examples
-from tests.processes import alive, eventually
+from tests.processes import alive, eventually, patiently
 
 LEAVES_A_DAEMON = """
 import os, time
@@ -161,14 +161,17 @@ def test_a_job_that_dies_of_a_signal_has_crashed_and_names_it(name, running):
 
 @pytest.mark.parametrize("prelude", ["", IGNORES_SIGNALS], ids=["plainly", "ignoring signals"])
 def test_a_job_that_does_not_end_is_killed(prelude, running):
-    ending = running("import os; print(os.getpid(), flush=True)" + prelude + FOREVER, seconds=3.0)
+    code = f"{prelude}\nimport os; print(os.getpid(), flush=True){FOREVER}"
+    ending = patiently(lambda seconds: running(code, seconds), lambda ending: ending.output)
     assert ending.status is Status.TIMED_OUT
     assert not alive(int(ending.last_words))
 
 
 def test_a_job_that_answered_and_does_not_leave_is_killed(running):
     code = "import threading, os, time\nreal = os._exit\nos._exit = lambda code: time.sleep(1000)"
-    assert running(code, seconds=1.0).status is Status.TIMED_OUT
+    ending = patiently(lambda seconds: running(code, seconds), lambda ending: ending.reply)
+    assert len(ending.replies) == 1
+    assert ending.status is Status.TIMED_OUT
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,10 @@ def test_a_job_cannot_write_a_file_beyond_its_limit(running, tmp_path):
 @pytest.mark.parametrize("leaves", [LEAVES_A_CHILD, LEAVES_A_DAEMON], ids=["a child", "a daemon that forked twice"])
 @pytest.mark.parametrize("ends", ["", FOREVER, "os.kill(os.getpid(), 9)"], ids=["answering", "never", "by a signal"])
 def test_whatever_a_job_leaves_is_killed(leaves, ends, running):
-    ending = running(leaves.format(daemon="") + TELLS + ends, seconds=60.0 if ends != FOREVER else 3.0)
+    code = leaves.format(daemon="") + TELLS + ends
+    ending = patiently(
+        lambda seconds: running(code, seconds if ends == FOREVER else 60.0), lambda ending: ending.output
+    )
     left = int(re.search(r"left (\d+)", ending.output).group(1))
     assert not alive(left)
 

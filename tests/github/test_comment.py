@@ -390,7 +390,7 @@ def test_a_policy_that_came_with_the_evidence_counts_for_nothing(kernel_gate, tm
     assert forged.verdict.outcome is Outcome.PASS
     write_record(tmp_path / "run.json", forged)
     answer = kernel_gate("comment", "--run", tmp_path / "run.json", "--dry-run")
-    assert answer.out.startswith(("### ❌", "### ❔"))
+    assert answer.out.startswith("### ❌ REJECTED")
 
 
 def test_a_workload_that_the_policy_requires_and_is_not_there_is_no_pass(kernel_gate, tmp_path):
