@@ -71,8 +71,10 @@ def load_recorded(path: Path) -> Recorded:
     try:
         with np.load(path) as archive:
             content = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BadInputError(f"cannot read {path} as an .npz of recorded trials; name another file") from error
+    except OSError as error:
+        raise BadInputError(f"cannot read {path}: {error.strerror}; name a file that exists") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise BadInputError(f"{path} is no .npz of recorded trials; name another file") from error
     arms = tuple(str(name) for name in content.pop("arms", ()))
     times = {name: _checked(path, name, each, arms) for name, each in content.items()}
     if not times:

@@ -47,9 +47,11 @@ def compare(evaluation: Evaluation, policy: Policy) -> Comparison | None:
 def join(measurement: Measurement, sdpa: Measurement) -> Measurement:
     """A candidate's measurement with SDPA's trials beside it, workload by workload, in place of its own.
 
-    Raises BadInputError where the two were not measured on the same kind of device.
+    Raises BadInputError where the two were not measured on the same kind of device, or are the wrong way round.
     """
     same_device(measurement, sdpa)
+    if measurement.impl is None and sdpa.impl is not None:
+        raise BadInputError(f"--cand holds no candidate, and --sdpa holds {sdpa.impl}; give them the other way round")
     found = {each.workload: each for each in sdpa.evaluations if each.sdpa is not None}
     joined = tuple(_beside(each, found.get(each.workload)) for each in measurement.evaluations)
     return replace(measurement, evaluations=joined)

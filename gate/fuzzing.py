@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from gate.asking import FAULTS
-from gate.errors import BadInputError
+from gate.errors import BadInputError, MalformedFileError
 from gate.files import from_json, write_record
 from gate.outcomes import OUTCOMES
 from gate.pipeline import Bench, check_cases, prepare, source_of
@@ -136,9 +136,11 @@ def load_failure(path: Path) -> Failure:
     """What `fuzz` wrote when it failed. Raises BadInputError."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"cannot read {path}: {error}; name the fuzz-failure.json that `fuzz` wrote") from error
-    return from_json(Failure, text, str(path))
+        return from_json(Failure, text, str(path))
+    except OSError as error:
+        raise BadInputError(f"cannot read {path}: {error.strerror}; name the {REPLAY} that `fuzz` wrote") from error
+    except (UnicodeDecodeError, MalformedFileError) as error:
+        raise BadInputError(f"{path} is no {REPLAY}, as `fuzz` writes where it fails; name one") from error
 
 
 def keep(failure: Failure, out: Path | None) -> Path:

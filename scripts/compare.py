@@ -36,7 +36,7 @@ def command(cand: Path, against: Path, settings: Settings, out: Path | None) -> 
     answer = overall(seen)
     cli.say(f"{answer.value.upper()}: {cand} against {against}\n")
     cli.say(changes_table(seen))
-    if answer is Answer.UNDECIDED:
+    if any(each.answer is Answer.UNDECIDED and each.ratio for each in seen):
         cli.say("\nmeasure again, with more replicates: an interval decides where it lies on one side of the margin")
     options.save(Changes(answer, seen), out)
     behaved = conduct(new)

@@ -100,11 +100,12 @@ def test_a_file_of_another_layout_is_refused(tmp_path, content, complaint):
 
 def test_what_is_no_archive_is_refused(tmp_path):
     path = tmp_path / "trials.npz"
-    with pytest.raises(BadInputError, match="cannot read"):
+    with pytest.raises(BadInputError, match="No such file"):
         load_recorded(path)
-    path.write_text("not an archive")
-    with pytest.raises(BadInputError, match="cannot read"):
-        load_recorded(path)
+    for content in ("not an archive", ""):
+        path.write_text(content)
+        with pytest.raises(BadInputError, match=r"is no \.npz of recorded trials"):
+            load_recorded(path)
 
 
 def test_a_recording_without_a_control_or_with_too_few_replicates_is_refused(tmp_path):

@@ -111,6 +111,25 @@ def test_gate_joins_what_was_measured_apart_and_says_so(evidence, kernel_gate):
     assert answer.code == 0
 
 
+def test_gate_on_files_the_wrong_way_round_says_so(evidence, kernel_gate):
+    cand, sdpa = evidence(examples.measurement(), "cand.json"), evidence(examples.sdpa_measurement(), "sdpa.json")
+    answer = kernel_gate("gate", "--cand", sdpa, "--sdpa", cand)
+    assert answer.code == 64
+    assert "the other way round" in answer.complaint
+
+
+def test_more_replicates_are_asked_for_only_where_they_would_help(evidence, kernel_gate):
+    recorded = evidence(examples.measurement(), "recorded.json")
+    other = evidence(examples.measurement(examples.evaluation(workload=examples.workload(batch=3))), "other.json")
+    noisy = examples.evaluation(trial=examples.trial(0.85, noise=0.3))
+    answers = [
+        kernel_gate("compare", "--cand", cand, "--against", recorded)
+        for cand in (other, evidence(examples.measurement(noisy), "noisy.json"))
+    ]
+    assert [each.code for each in answers] == [2, 2]
+    assert ["more replicates" in each.out for each in answers] == [False, True]
+
+
 def test_gate_on_sdpa_alone_is_undecided(evidence, kernel_gate):
     answer = kernel_gate("gate", "--cand", evidence(examples.sdpa_measurement()))
     assert answer.code == 2
