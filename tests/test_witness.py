@@ -172,6 +172,8 @@ def saw(candidate, baseline=1.0, far=1.0, direct=False, alone=None):
         (saw(1.2, far=1.4), Outcome.PASS),  # the way to a process and back takes 0.4
         (saw(1.2, far=1.6), Outcome.UNDECIDED),  # nothing is seen of a batch that is all way
         (saw(8.0, baseline=13.0, far=13.0), Outcome.UNDECIDED),  # SDPA took 1.3 times as long as in the trial
+        (saw(11.4, baseline=10.0, far=15.0), Outcome.PASS),  # of a way of 5, a quarter of a batch is believed
+        (saw(13.0, baseline=10.0, far=15.0), Outcome.UNDECIDED),
         (saw(0.96, far=1.2, direct=True), Outcome.PASS),
         (saw(1.2, far=1.5, direct=True), Outcome.UNDECIDED),  # the host's latency is most of either
         (saw(0.8, alone=0.81), Outcome.PASS),

@@ -178,6 +178,7 @@ class _Ring:
         clock, (own, channel) = self._clock, self._channels
         clock.draw()
         near = clock.time_ms(clock.ours, lambda: run(self._device, self._implementation, launch))
+        clock.draw()  # as before the candidate's turn: a CPU's other processes are slow to wake after it
         far = clock.time_ms(clock.ours, lambda: _go(own))
         clock.draw()  # what `ours` held may have been seen
         candidate = clock.time_ms(clock.theirs, lambda: _go(channel))
