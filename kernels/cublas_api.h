@@ -11,8 +11,8 @@
 #include <mutex>
 
 #include "attention.h"
-#include "chunks.h"
-#include "library.h"
+#include "dynamic_library.h"
+#include "workspace_chunks.h"
 
 namespace ladder {
 
@@ -122,6 +122,17 @@ struct SplitWorkspace {
 
   static size_t bytes(const ChunkSize& size) { return Cublas::alignment + Cublas::workspace_bytes + size.bytes(); }
 };
+
+// Calls visit(cublas, chunk, memory) for each chunk, with cuBLAS set to the caller's stream and `memory` for the chunk,
+// until one does not return ATTENTION_OK.
+template <typename Visit>
+int for_each_cublas_chunk(const attention_args& args, const ChunkSize& size, Visit visit) {
+  Cublas* cublas = Cublas::open();
+  if (!cublas || !rows_apart(args)) return ATTENTION_UNSUPPORTED;
+  const SplitWorkspace workspace(args);
+  const auto lock = cublas->use(static_cast<cudaStream_t>(args.stream), workspace.cublas);
+  return for_each_chunk(args, size, [&](const Chunk& chunk) { return visit(*cublas, chunk, workspace.chunk); });
+}
 
 }  // namespace ladder
 

@@ -5,7 +5,8 @@
 
 #include <math.h>
 
-#include "launch.cuh"
+#include "element_pack.cuh"
+#include "type_dispatch.cuh"
 
 namespace ladder {
 

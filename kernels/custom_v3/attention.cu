@@ -22,8 +22,8 @@
 // Tried and failed, by counting wavefronts of shared memory:
 //   weights without the swizzle     rows of 64 floats put a warp's stores in one bank group: 4 times the wavefronts
 //   columns strided by 16 lanes     no conflict without a swizzle, but 4 loads of a key where now there is 1
-#include "launch.cuh"
 #include "softmax.cuh"
+#include "tensor_view.cuh"
 
 #ifndef BLOCK_M
 #define BLOCK_M 64

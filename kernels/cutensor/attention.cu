@@ -21,9 +21,10 @@
 //   contraction of half-precision inputs    its result is half precision too: 38 times SDPA's error on large logits
 #include <algorithm>
 
-#include "chunks.h"
 #include "cutensor_api.h"
 #include "softmax.cuh"
+#include "tensor_view.cuh"
+#include "workspace_chunks.h"
 
 #ifndef CHUNK_MIB
 #define CHUNK_MIB 32

@@ -9,7 +9,7 @@
 #include <algorithm>
 
 #include "attention.h"
-#include "library.h"
+#include "dynamic_library.h"
 
 namespace cutensor {
 

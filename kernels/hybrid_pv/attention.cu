@@ -21,29 +21,12 @@
 // Tried and failed:
 //   weights unnormalised, divided after the product    one sweep for the maximum is needed all the same, and cuBLAS
 //                                                      rounds its result to half precision before the division
-#include <mma.h>
-
-#include "cublas_api.h"
-#include "softmax.cuh"
-
-#ifndef CHUNK_MIB
-#define CHUNK_MIB 32
-#endif
-#ifndef NUM_WARPS
-#define NUM_WARPS 4
-#endif
+#include "score_tile.cuh"
 
 namespace {
 
 namespace wmma = nvcuda::wmma;
-using ladder::Chunk;
-using ladder::ChunkSize;
-using ladder::Cublas;
-using ladder::Pack;
-using ladder::Problem;
-using ladder::Statistics;
-
-constexpr int warp_rows = 16, block_rows = warp_rows * NUM_WARPS, block_keys = 64, threads = 32 * NUM_WARPS;
+using namespace ladder;
 
 // Pitches keep the rows of a fragment on different banks, and fragments at multiples of 32 bytes. Queries move to
 // registers before the first scores take their place.
@@ -85,20 +68,14 @@ struct Queries {
   }
 };
 
-// How a lane meets a warp's tile of scores: two rows at a time, 16 lanes each, four neighbouring scores a lane.
-struct Lane {
-  const int half = threadIdx.x % 32 / 16, column = threadIdx.x % 16 * 4;
-
-  __device__ int row(int i) const { return half + 2 * i; }
-
-  // In units of log2; -inf from key `visible` on.
-  __device__ Pack<float, 4> scores(const float* tile, int pitch, int i, float scale_log2, int visible) const {
-    Pack<float, 4> x = ladder::load<4>(tile + row(i) * pitch + column, true);
+// A lane's scores in its row `i` of a warp's tile, in units of log2; -inf from key `visible` on.
+__device__ Pack<float, 4> scores_of(const Lane& lane, const float* tile, int pitch, int i, float scale_log2,
+                                    int visible) {
+  Pack<float, 4> x = load<4>(tile + lane.row(i) * pitch + lane.column, true);
 #pragma unroll
-    for (int j = 0; j < 4; ++j) x.x[j] = column + j < visible ? x.x[j] * scale_log2 : -INFINITY;
-    return x;
-  }
-};
+  for (int j = 0; j < 4; ++j) x.x[j] = lane.column + j < visible ? x.x[j] * scale_log2 : -INFINITY;
+  return x;
+}
 
 // Where one block works: rows of one head of the chunk.
 struct Tile {
@@ -127,8 +104,8 @@ template <typename T>
 __device__ void store_weights(T* to, const Pack<float, 4>& x, float maximum, float factor) {
   Pack<T, 4> pack;
 #pragma unroll
-  for (int j = 0; j < 4; ++j) pack.x[j] = ladder::from_float<T>(ladder::exp2_approx(x.x[j] - maximum) * factor);
-  ladder::store(to, pack, true);
+  for (int j = 0; j < 4; ++j) pack.x[j] = from_float<T>(exp2_approx(x.x[j] - maximum) * factor);
+  store(to, pack, true);
 }
 
 template <typename T, int head_dim>
@@ -144,13 +121,13 @@ __global__ void __launch_bounds__(threads) weigh_keys(Problem<T> problem, Weight
   const auto load_keys = [&](int key) {
     const T* k = problem.k.head(tile.head, problem.heads) + key * problem.k.row_stride;
     __syncthreads();
-    ladder::load_tile<block_keys, head_dim, Memory::pitch, threads>(shared.k, k, problem.k.row_stride,
+    load_tile<block_keys, head_dim, Memory::pitch, threads>(shared.k, k, problem.k.row_stride,
                                                                     tile.keys - key, problem.k.aligned);
     __syncthreads();
   };
 
   const T* q = problem.q.head(tile.head, problem.heads) + tile.first * problem.q.row_stride;
-  ladder::load_tile<block_rows, head_dim, Memory::pitch, threads>(shared.q, q, problem.q.row_stride, tile.rows,
+  load_tile<block_rows, head_dim, Memory::pitch, threads>(shared.q, q, problem.q.row_stride, tile.rows,
                                                                   problem.q.aligned);
   __syncthreads();
   const Queries<T, head_dim> queries(shared.q + warp_row * Memory::pitch, Memory::pitch);
@@ -162,13 +139,13 @@ __global__ void __launch_bounds__(threads) weigh_keys(Problem<T> problem, Weight
     queries.score(scores, Memory::score_pitch, shared.k, Memory::pitch);
 #pragma unroll
     for (int i = 0; i < warp_rows / 2; ++i)
-      statistics[i].add(lane.scores(scores, Memory::score_pitch, i, problem.scale_log2, visible(i) - key));
+      statistics[i].add(scores_of(lane, scores, Memory::score_pitch, i, problem.scale_log2, visible(i) - key));
     __syncwarp();
   }
 #pragma unroll
   for (int i = 0; i < warp_rows / 2; ++i) {
     statistics[i].template merge<16>();
-    statistics[i].total = ladder::weight_unit<T> / statistics[i].total;  // from here on, the factor
+    statistics[i].total = weight_unit<T> / statistics[i].total;  // from here on, the factor
   }
 
   T* out = static_cast<T*>(weights.data) + tile.weights + warp_row * weights.pitch + lane.column;
@@ -181,26 +158,26 @@ __global__ void __launch_bounds__(threads) weigh_keys(Problem<T> problem, Weight
     for (int i = 0; i < warp_rows / 2; ++i)
       if (warp_row + lane.row(i) < tile.rows && key + lane.column < weights.columns)
         store_weights(out + lane.row(i) * weights.pitch + key,
-                      lane.scores(scores, Memory::score_pitch, i, problem.scale_log2, visible(i) - key),
+                      scores_of(lane, scores, Memory::score_pitch, i, problem.scale_log2, visible(i) - key),
                       statistics[i].maximum, statistics[i].total);
     __syncwarp();
   }
 }
 
-ChunkSize weights_size(const attention_args& args) { return ladder::chunk_size(args, 2, CHUNK_MIB << 20); }
+ChunkSize weights_size(const attention_args& args) { return chunk_size(args, 2, CHUNK_MIB << 20); }
 
 template <typename T, int head_dim>
 int attend(const attention_args& args, Cublas& cublas, const Chunk& chunk, const ChunkSize& size, void* memory) {
-  const int tiles = int((chunk.rows + block_rows - 1) / block_rows);
-  const int64_t keys = ladder::visible_keys(args, chunk);
-  weigh_keys<T, head_dim><<<unsigned(chunk.heads * tiles), threads, 0, ladder::stream_of(args)>>>(
+  const int tiles = row_tiles(chunk);
+  const int64_t keys = visible_keys(args, chunk);
+  weigh_keys<T, head_dim><<<unsigned(chunk.heads * tiles), threads, 0, stream_of(args)>>>(
       Problem<T>(args), Weights{memory, size.pitch, chunk, tiles, int(keys)});
-  const int status = ladder::launch_status();
+  const int status = launch_status();
   if (status != ATTENTION_OK) return status;
-  const Cublas::Matrices weights{memory, ladder::cuda_type(args), size.pitch, chunk.rows * size.pitch};
-  return cublas.multiply(1.0f / ladder::weight_unit<T>, weights,
-                         ladder::heads_of(args, args.v, args.v_stride, chunk, 0), false,
-                         ladder::heads_of(args, args.out, args.out_stride, chunk, chunk.first_row), chunk.rows,
+  const Cublas::Matrices weights{memory, cuda_type(args), size.pitch, chunk.rows * size.pitch};
+  return cublas.multiply(1.0f / weight_unit<T>, weights,
+                         heads_of(args, args.v, args.v_stride, chunk, 0), false,
+                         heads_of(args, args.out, args.out_stride, chunk, chunk.first_row), chunk.rows,
                          args.head_dim, keys, chunk.heads);
 }
 
@@ -211,16 +188,7 @@ size_t attention_workspace_bytes(const attention_args* args) {
 }
 
 int attention(const attention_args* args) {
-  Cublas* cublas = Cublas::open();
-  if (!cublas || !ladder::rows_apart(*args)) return ATTENTION_UNSUPPORTED;
-  const ladder::SplitWorkspace workspace(*args);
-  const auto lock = cublas->use(ladder::stream_of(*args), workspace.cublas);
-  const ChunkSize size = weights_size(*args);
-  return ladder::with_half_type(*args, [&](auto type) {
-    return ladder::with_head_dim(*args, [&](auto head_dim) {
-      return ladder::for_each_chunk(*args, size, [&](const Chunk& chunk) {
-        return attend<typename decltype(type)::type, head_dim()>(*args, *cublas, chunk, size, workspace.chunk);
-      });
-    });
+  return ladder::for_each_half_chunk(*args, weights_size(*args), [](auto type, auto head_dim, auto&&... chunk) {
+    return attend<typename decltype(type)::type, head_dim()>(chunk...);
   });
 }

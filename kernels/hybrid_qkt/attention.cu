@@ -19,29 +19,13 @@
 // Tried and failed:
 //   scores in half precision    half the bytes, and wrong: 2.5 times SDPA's error on normal inputs of 512 keys, and 38
 //                               times on large logits, where twice that of SDPA is allowed
-#include <mma.h>
-
-#include "cublas_api.h"
-#include "sanitizer.h"
-#include "softmax.cuh"
-
-#ifndef CHUNK_MIB
-#define CHUNK_MIB 32
-#endif
-#ifndef NUM_WARPS
-#define NUM_WARPS 4
-#endif
+#include "cublas_scores.h"
+#include "score_tile.cuh"
 
 namespace {
 
 namespace wmma = nvcuda::wmma;
-using ladder::Chunk;
-using ladder::ChunkSize;
-using ladder::Cublas;
-using ladder::Pack;
-using ladder::Problem;
-
-constexpr int warp_rows = 16, block_rows = warp_rows * NUM_WARPS, block_keys = 64, threads = 32 * NUM_WARPS;
+using namespace ladder;
 
 // Pitches keep the rows of a fragment on different banks, and fragments at multiples of 32 bytes.
 template <typename T, int head_dim>
@@ -54,8 +38,7 @@ union Shared {
   float out[NUM_WARPS][warp_rows * out_pitch];
 };
 
-// A warp's 16 rows of scores. A warp reads two rows at a time, 16 lanes each, four neighbouring scores a lane: lane l
-// meets the rows `half + 2 * i`. Rows that do not exist repeat the last one, and are not stored.
+// A warp's 16 rows of scores. Rows that do not exist repeat the last one, and are not stored.
 struct WarpRows {
   const float* scores;
   int64_t pitch;
@@ -83,28 +66,28 @@ __device__ void find_maxima(float (&maximum)[warp_rows], const WarpRows& rows) {
   for (int column = 4 * lane; column < rows.keys; column += 128)
 #pragma unroll
     for (int r = 0; r < warp_rows; ++r)
-      maximum[r] = fmaxf(maximum[r], ladder::max_of(ladder::load_visible(rows.row(r), column, rows.visible(r))));
+      maximum[r] = fmaxf(maximum[r], max_of(load_visible(rows.row(r), column, rows.visible(r))));
 #pragma unroll
-  for (int r = 0; r < warp_rows; ++r) maximum[r] = ladder::group_max(maximum[r]) * ladder::log2_e;
+  for (int r = 0; r < warp_rows; ++r) maximum[r] = group_max(maximum[r]) * log2_e;
 }
 
 // The weights of 64 keys from `key` on, unnormalised, into shared memory; their sums onto `total`.
 template <typename T, int pitch>
 __device__ void weigh(T* weights, float (&total)[warp_rows / 2], const float (&maximum)[warp_rows / 2],
                       const WarpRows& rows, int key) {
-  const int half = threadIdx.x % 32 / 16, column = threadIdx.x % 16 * 4;
+  const Lane lane;
 #pragma unroll
   for (int i = 0; i < warp_rows / 2; ++i) {
-    const int r = half + 2 * i;
-    const Pack<float, 4> x = ladder::load_visible(rows.row(r), key + column, rows.visible(r));
+    const int r = lane.row(i);
+    const Pack<float, 4> x = load_visible(rows.row(r), key + lane.column, rows.visible(r));
     Pack<T, 4> pack;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const float weight = ladder::exp2_approx(x.x[j] * ladder::log2_e - maximum[i]);
+      const float weight = exp2_approx(x.x[j] * log2_e - maximum[i]);
       total[i] += weight;
-      pack.x[j] = ladder::from_float<T>(weight);
+      pack.x[j] = from_float<T>(weight);
     }
-    ladder::store(weights + r * pitch + column, pack, true);
+    store(weights + r * pitch + lane.column, pack, true);
   }
 }
 
@@ -146,14 +129,14 @@ __device__ void store_out(T* out, int64_t row_stride, const float* from, int pit
 #pragma unroll
   for (int i = 0; i < warp_rows / 2; ++i) {
     const int r = half + 2 * i;
-    const float inverse = 1.0f / ladder::group_sum<16>(total[i]);
+    const float inverse = 1.0f / group_sum<16>(total[i]);
     if (r >= count) continue;
 #pragma unroll
     for (int column = lane * width; column < head_dim; column += 16 * width) {
       Pack<T, width> pack;
 #pragma unroll
-      for (int j = 0; j < width; ++j) pack.x[j] = ladder::from_float<T>(from[r * pitch + column + j] * inverse);
-      ladder::store(out + r * row_stride + column, pack, aligned);
+      for (int j = 0; j < width; ++j) pack.x[j] = from_float<T>(from[r * pitch + column + j] * inverse);
+      store(out + r * row_stride + column, pack, aligned);
     }
   }
 }
@@ -184,7 +167,7 @@ __global__ void __launch_bounds__(threads) weigh_values(Problem<T> problem, Scor
   const T* v = problem.v.head(head, problem.heads);
   for (int key = 0; key < keys; key += block_keys) {
     __syncthreads();
-    ladder::load_tile<block_keys, head_dim, Memory::v_pitch, threads>(
+    load_tile<block_keys, head_dim, Memory::v_pitch, threads>(
         shared.v, v + key * problem.v.row_stride, problem.v.row_stride, keys - key, problem.v.aligned);
     weigh<T, Memory::weight_pitch>(shared.weights[warp], total, maximum, rows, key);
     __syncthreads();
@@ -198,42 +181,24 @@ __global__ void __launch_bounds__(threads) weigh_values(Problem<T> problem, Scor
                          problem.out.aligned, total);
 }
 
-ChunkSize scores_size(const attention_args& args) { return ladder::chunk_size(args, sizeof(float), CHUNK_MIB << 20); }
-
 template <typename T, int head_dim>
 int attend(const attention_args& args, Cublas& cublas, const Chunk& chunk, const ChunkSize& size, void* memory) {
-  const Cublas::Matrices scores{memory, CUDA_R_32F, size.pitch, chunk.rows * size.pitch};
-  const int64_t keys = ladder::visible_keys(args, chunk);
-  const int status = cublas.multiply(
-      args.scale, ladder::heads_of(args, args.q, args.q_stride, chunk, chunk.first_row),
-      ladder::heads_of(args, args.k, args.k_stride, chunk, 0), true, scores, chunk.rows,
-      keys, args.head_dim, chunk.heads);
+  const int status = multiply_scores(args, cublas, chunk, size, memory);
   if (status != ATTENTION_OK) return status;
-  ladder::mark_written(memory, chunk.heads * chunk.rows, keys * sizeof(float), size.pitch * sizeof(float),
-                       ladder::stream_of(args));
-  const int tiles = int((chunk.rows + block_rows - 1) / block_rows);
-  weigh_values<T, head_dim><<<unsigned(chunk.heads * tiles), threads, 0, ladder::stream_of(args)>>>(
+  const int tiles = row_tiles(chunk);
+  weigh_values<T, head_dim><<<unsigned(chunk.heads * tiles), threads, 0, stream_of(args)>>>(
       Problem<T>(args), Scores{static_cast<const float*>(memory), size.pitch, chunk, tiles});
-  return ladder::launch_status();
+  return launch_status();
 }
 
 }  // namespace
 
 size_t attention_workspace_bytes(const attention_args* args) {
-  return ladder::SplitWorkspace::bytes(scores_size(*args));
+  return ladder::SplitWorkspace::bytes(ladder::scores_size(*args));
 }
 
 int attention(const attention_args* args) {
-  Cublas* cublas = Cublas::open();
-  if (!cublas || !ladder::rows_apart(*args)) return ATTENTION_UNSUPPORTED;
-  const ladder::SplitWorkspace workspace(*args);
-  const auto lock = cublas->use(ladder::stream_of(*args), workspace.cublas);
-  const ChunkSize size = scores_size(*args);
-  return ladder::with_half_type(*args, [&](auto type) {
-    return ladder::with_head_dim(*args, [&](auto head_dim) {
-      return ladder::for_each_chunk(*args, size, [&](const Chunk& chunk) {
-        return attend<typename decltype(type)::type, head_dim()>(*args, *cublas, chunk, size, workspace.chunk);
-      });
-    });
+  return ladder::for_each_half_chunk(*args, ladder::scores_size(*args), [](auto type, auto head_dim, auto&&... chunk) {
+    return attend<typename decltype(type)::type, head_dim()>(chunk...);
   });
 }

@@ -2,8 +2,8 @@
 // accelerator makes: after a torch.bmm on an H200, reading any element of its result was an uninitialised read to it
 // (compute-sanitizer of CUDA 13.0). Anywhere else this does nothing.
 // docs.nvidia.com/compute-sanitizer/SanitizerNvtxGuide
-#ifndef KERNEL_GATE_SANITIZER_H
-#define KERNEL_GATE_SANITIZER_H
+#ifndef KERNEL_GATE_INITCHECK_H
+#define KERNEL_GATE_INITCHECK_H
 
 #include <cuda_runtime.h>
 #include <stdint.h>

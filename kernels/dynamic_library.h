@@ -1,7 +1,7 @@
 // Opens NVIDIA's libraries at run time, so that a rung builds where their headers are absent and says so where the
 // library is.
-#ifndef KERNEL_GATE_LIBRARY_H
-#define KERNEL_GATE_LIBRARY_H
+#ifndef KERNEL_GATE_DYNAMIC_LIBRARY_H
+#define KERNEL_GATE_DYNAMIC_LIBRARY_H
 
 #include <dlfcn.h>
 #include <link.h>
