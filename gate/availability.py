@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from gate.architectures import choose_architectures, wanted_architectures
+from gate.cuda_tools import REMEDIES, find_tool
 from gate.machine import compiler_command
-from gate.nvcc import REMEDY, find_nvcc
 from gate.nvml import gpu_names
+from gate.programs import run_program
 from gate.records import SCHEMA_VERSION, Record
 from gate.registry import Candidate, Support, every
 
@@ -81,13 +81,13 @@ def _device(candidate: Candidate, device: str) -> str | None:
         return None
     if candidate.devices != ("cuda",):
         return f"runs on {' or '.join(candidate.devices)}"
-    builds = ", but it builds" if candidate.language == "cuda" and find_nvcc() else ""
+    builds = ", but it builds" if candidate.language == "cuda" and find_tool("nvcc") else ""
     return f"no GPU{builds}"
 
 
 def _compiler(candidate: Candidate, _: str) -> str | None:
-    if candidate.language == "cuda" and find_nvcc() is None:
-        return f"no nvcc: {REMEDY}"
+    if candidate.language == "cuda" and find_tool("nvcc") is None:
+        return f"no nvcc: {REMEDIES['nvcc']}"
     if candidate.compiled and shutil.which(compiler_command().split()[0]) is None:
         return "no C++ compiler: apt-get install g++, or set CXX"
     return None
@@ -121,7 +121,7 @@ def _known_to_the_loader(name: str) -> bool:
     command = shutil.which("ldconfig", path=os.pathsep.join((os.environ.get("PATH", ""), "/sbin", "/usr/sbin")))
     if command is None:
         return False
-    listed = subprocess.run([command, "-p"], capture_output=True, text=True, check=False).stdout
+    listed = run_program([command, "-p"]).stdout.decode(errors="replace")
     return any(line.split()[:1] == [name] for line in listed.splitlines())
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from gate.architectures import choose_architectures, wanted_architectures
 from gate.buildkey import INCLUDE, build_key
+from gate.cuda_tools import REMEDIES, find_tool
 from gate.errors import GateError, UnfitEnvironmentError
 from gate.files import from_json, to_json, write_record
 from gate.launches import size_of
 from gate.messages import Compilation, Compiled
-from gate.nvcc import REMEDY, find_nvcc
 from gate.records import Build, KernelResources, Status
 from gate.registry import Candidate
 from gate.workers import WorkerServer
@@ -74,8 +74,8 @@ def _prepare(candidate: Candidate, asked: Sequence[str]) -> _Recipe | Build:
         return Build(candidate.name, Status.OK, key=build_key(candidate), cached=True, config=candidate.config)
     if candidate.language != "cuda":
         return _Recipe(candidate, (), build_key(candidate))
-    if find_nvcc() is None:
-        return _failed(candidate, f"no CUDA compiler (nvcc); {REMEDY}", Status.ENVIRONMENT)
+    if find_tool("nvcc") is None:
+        return _failed(candidate, f"no CUDA compiler (nvcc); {REMEDIES['nvcc']}", Status.ENVIRONMENT)
     wanted = wanted_architectures(asked)
     architectures = choose_architectures(candidate.architectures, wanted)
     if not architectures:
@@ -149,7 +149,7 @@ def _compilation(recipe: _Recipe, scratch: str) -> Compilation:
         sources=tuple(str(candidate.folder / source) for source in candidate.sources),
         include=(str(candidate.folder.parent), str(INCLUDE)),
         architectures=recipe.architectures,
-        nvcc=find_nvcc() if candidate.language == "cuda" else None,
+        nvcc=find_tool("nvcc") if candidate.language == "cuda" else None,
         flags=(*(f"-D{name}={value}" for name, value in candidate.config.items()), *candidate.flags),
         link_flags=candidate.link_flags,
         directory=scratch,

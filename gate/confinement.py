@@ -19,10 +19,11 @@ import ctypes
 import os
 import shutil
 import struct
-import subprocess
 import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
+
+from gate.programs import run_program
 
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38  # linux/prctl.h
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same on every architecture
@@ -79,7 +80,7 @@ def prepare() -> None:
     """Lets the driver make its devices: its own helper for that is set-uid, and a confined process cannot use it."""
     helper = shutil.which("nvidia-modprobe")
     if helper and Path("/proc/driver/nvidia").exists() and not Path("/dev/nvidia-uvm").exists():
-        subprocess.run([helper, "-u", "-c=0"], check=False)
+        run_program([helper, "-u", "-c=0"])
 
 
 def _give_up_privileges(kept: Collection[int] = ()) -> None:

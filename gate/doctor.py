@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gate.build import cache_root
+from gate.cuda_tools import REMEDIES, find_tool
 from gate.doctor_gpu import gpu_findings
 from gate.findings import Finding
 from gate.machine import compiler_command, cpu_model, memory_bytes, said_by
-from gate.nvcc import REMEDY, find_nvcc
 
 __all__ = ["Finding", "examine"]
 
@@ -73,8 +73,10 @@ def _compiler() -> Finding:
 PROGRAMS: Mapping[str, tuple[str, str]] = {
     "ccache": ("faster rebuilds", "apt-get install ccache"),
     "git": ("the commit in env.json", "apt-get install git"),
-    "nvcc": ("CUDA candidates", REMEDY),
-    "ncu": ("hardware counters", "install Nsight Compute and put it on the PATH"),
+    "nvcc": ("CUDA candidates", REMEDIES["nvcc"]),
+    "ncu": ("hardware counters", REMEDIES["ncu"]),
+    "cuobjdump": ("machine code", REMEDIES["cuobjdump"]),
+    "compute-sanitizer": ("memory errors and races", REMEDIES["compute-sanitizer"]),
 }
 
 
@@ -84,7 +86,7 @@ def _programs(device: str) -> list[Finding]:
             f"{name} ({purpose})", found is not None, found or "missing", remedy, name == "nvcc" and device == "cuda"
         )
         for name, (purpose, remedy) in PROGRAMS.items()
-        for found in (find_nvcc() if name == "nvcc" else shutil.which(name),)
+        for found in (find_tool(name) if name in REMEDIES else shutil.which(name),)
     ]
 
 

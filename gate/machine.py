@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 from pathlib import Path
+
+from gate.programs import run_program
 
 FALLBACK_L2_BYTES = 2 << 20
 
@@ -42,13 +42,12 @@ def memory_bytes() -> int:
 
 def said_by(*command: str) -> str | None:
     """The first line that a program prints on standard output, or None where it is absent or fails."""
-    if shutil.which(command[0]) is None:
-        return None
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = run_program(command)
+        said = done.stdout.decode()
     except (OSError, UnicodeDecodeError):
         return None
-    return done.stdout.strip().partition("\n")[0] if done.returncode == 0 else None
+    return said.strip().partition("\n")[0] if done.returncode == 0 else None
 
 
 def processor_flags() -> str:

@@ -6,7 +6,6 @@ ccache is left out: it passes over whatever is compiled with --keep, and the cac
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -15,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gate.architectures import code_flags
+from gate.cuda_tools import find_tool
 from gate.messages import Compilation, Compiled
+from gate.programs import run_program
 from gate.ptxas import read_directives, read_report
 
-REMEDY = "install the CUDA toolkit (https://developer.nvidia.com/cuda-downloads), or set CUDA_HOME to where it is"
-USUAL_PLACE = "/usr/local/cuda"
 DEFAULTS = {
     "-O3": ("-O", "--optimize"),
     "-std=c++17": ("-std", "--std"),
@@ -39,17 +38,10 @@ class _Done:
     log: str
 
 
-def find_nvcc() -> str | None:
-    """The CUDA compiler: of CUDA_HOME, of the PATH, or where toolkits are usually installed."""
-    home = os.environ.get("CUDA_HOME")
-    places = [home and f"{home}/bin/nvcc", "nvcc", f"{USUAL_PLACE}/bin/nvcc"]
-    return next((found for place in places if place and (found := shutil.which(place))), None)
-
-
 def nvcc_version() -> str:
     """All that it says of itself; empty where there is none."""
-    nvcc = find_nvcc()
-    return subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False).stdout if nvcc else ""
+    nvcc = find_tool("nvcc")
+    return run_program([nvcc, "--version"]).stdout.decode(errors="replace") if nvcc else ""
 
 
 def compile_cuda(asked: Compilation) -> Compiled:
@@ -98,5 +90,5 @@ def _processes() -> int:
 
 
 def _run(command: Sequence[str]) -> _Done:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    done = run_program(command, stderr=subprocess.STDOUT)
     return _Done(done.returncode != 0, f"$ {' '.join(command)}\n{done.stdout.decode(errors='replace')}")

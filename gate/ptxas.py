@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from gate.programs import run_program
 from gate.records import KernelResources
 
 ENTRY = re.compile(r"Compiling entry function '(?P<name>[^']+)' for 'sm_(?P<number>\d+)(?P<suffix>[af]?)'")
@@ -141,6 +141,6 @@ def demangle(names: list[str]) -> list[str]:
     """Demangled, without parameters and unnamed namespaces, where c++filt is there."""
     if not names or shutil.which("c++filt") is None:
         return names
-    done = subprocess.run(["c++filt", "-p"], input="\n".join(names), capture_output=True, text=True, check=False)
-    lines = done.stdout.replace("(anonymous namespace)::", "").splitlines()
+    done = run_program(["c++filt", "-p"], input="\n".join(names).encode())
+    lines = done.stdout.decode(errors="replace").replace("(anonymous namespace)::", "").splitlines()
     return lines if len(lines) == len(names) else names

@@ -6,9 +6,7 @@ on small cases, once for each tool.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from gate.errors import BadInputError, UnfitEnvironmentError
+from gate.cuda_tools import need_tool
+from gate.errors import BadInputError
 from gate.files import to_json, write_text
 from gate.outcomes import OUTCOMES
 from gate.pipeline import Bench, prepare, source_of
@@ -26,7 +25,7 @@ from gate.watching import watch
 from gate.workers import WorkerServer
 
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
-PROGRAM, TOOLKIT = "compute-sanitizer", "/usr/local/cuda"
+PROGRAM = "compute-sanitizer"
 TOOL_S = 300.0
 HARNESS = [sys.executable, "-P", "-m", "gate.harness"]
 MOST_FINDINGS = 5
@@ -83,17 +82,10 @@ class SanitizerReport(Record):
 
 
 def find_sanitizer(device: str = "cuda") -> str:
-    """The program's path: on the PATH, or in a CUDA toolkit. Raises UnfitEnvironmentError; on a CPU BadInputError."""
+    """The program's path. Raises UnfitEnvironmentError without it, and on a CPU BadInputError."""
     if device != "cuda":
         raise BadInputError(f"{PROGRAM} watches kernels on a GPU, and this candidate is to run on {device}")
-    folders = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ]
-    beside = [str(Path(folder) / "bin" / PROGRAM) for folder in (*folders, TOOLKIT)]
-    found = next(filter(None, map(shutil.which, (PROGRAM, *beside))), None)
-    if found is None:
-        raise UnfitEnvironmentError(
-            f"no {PROGRAM}; it comes with the CUDA toolkit (apt-get install cuda-sanitizer-13-0, or set CUDA_HOME)"
-        )
-    return found
+    return need_tool(PROGRAM)
 
 
 def small_cases(candidate: Candidate, dtype: Dtype) -> tuple[Case, ...]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from gate import confinement
 from gate.files import from_json, to_json
 from gate.messages import Watched, Watching
+from gate.programs import run_program
 from gate.records import Status
 from gate.workers import WorkerServer
 
@@ -49,15 +50,9 @@ def watch(
 
 def run(asked: Watching) -> Watched:
     """The job's own part. Raises OSError where the tool cannot be started."""
+    variables = {**os.environ, **asked.variables}  # this process's own are the server's, which are stripped already
     with tempfile.TemporaryFile() as output:  # a pipe would stay open for as long as a daemon that was left behind
-        done = subprocess.run(
-            asked.command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **asked.variables},
-            check=False,
-        )
+        done = run_program(asked.command, variables=variables, stdout=output, stderr=subprocess.STDOUT)
         size = os.fstat(output.fileno()).st_size
         said = os.pread(output.fileno(), OUTPUT_BYTES, max(0, size - OUTPUT_BYTES))
     return Watched(done.returncode, said.decode(errors="replace"))

@@ -11,20 +11,13 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from gate.errors import GateError
+from gate.programs import stripped_environment
 from gate.records import Status
 from gate.settings import LimitSettings
-
-# What a candidate's process may know of its surroundings (DESIGN.md section 5).
-ALLOWED_ENVIRONMENT = (
-    "CC", "CCACHE_DIR", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "CXX", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH",
-    "MAX_JOBS", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PATH", "TMPDIR", "TORCH_CUDA_ARCH_LIST",
-)  # fmt: skip
-
 
 GRACE_S = 30.0
 """How long the server may take beyond its job's limit: to fork, to kill, to read what was printed."""
@@ -165,16 +158,3 @@ def _answer(process: subprocess.Popen[str], request: str, limit_s: float) -> str
         return ""
     answered, _, _ = select.select([process.stdout], [], [], limit_s)
     return process.stdout.readline() if answered else ""
-
-
-def stripped_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The allowed variables, with this Python's own programs (ninja) first on the PATH.
-
-    OpenMP's idle threads sleep instead of spinning, so that one arm's do not take the processor from the next: beside
-    one busy neighbour on two cores, spinning turned a ratio of 0.75 into 2.0, and on a quiet machine sleeping costs
-    every arm 3 to 5%.
-    """
-    kept = {name: environment[name] for name in ALLOWED_ENVIRONMENT if name in environment}
-    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
-    order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # so that CUDA and NVML count the GPUs alike
-    return {**kept, **order, "PATH": path, "OMP_WAIT_POLICY": "PASSIVE"}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gate import cuda_tools
 from gate.pipeline import Bench
 from gate.workers import WorkerServer
 from tests import examples
@@ -51,6 +52,12 @@ def gpu_servers(surroundings: None) -> Iterator[tuple[WorkerServer, WorkerServer
 def bench(server: WorkerServer, witness_server: WorkerServer) -> Bench:
     """Where small measurements are made."""
     return Bench(server, witness_server, "cpu", examples.settings(), lambda label, done, total: None)
+
+
+@pytest.fixture
+def no_cuda_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with neither a CUDA toolkit nor Nsight Compute, wherever they might be."""
+    monkeypatch.setattr(cuda_tools, "_places", lambda _: ())
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gate.nvcc import find_nvcc
+from gate.cuda_tools import find_tool
 
 CODE = """\
 #include <cuda_runtime.h>
@@ -34,7 +34,7 @@ architectures = ["8.0", "8.9", "9.0"]
 NUM_WARPS = [4, 8]
 """
 
-needs_nvcc = pytest.mark.skipif(find_nvcc() is None, reason="no nvcc here: install the CUDA toolkit")
+needs_nvcc = pytest.mark.skipif(find_tool("nvcc") is None, reason="no nvcc here: install the CUDA toolkit")
 
 
 def write_candidate(kernels: Path, code: str = CODE, toml: str = TOML) -> Path:

@@ -17,7 +17,7 @@ def candidate(tmp_path, monkeypatch):
 
     monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
     monkeypatch.setattr("gate.architectures._capability", lambda: "8.9")
-    monkeypatch.setattr(availability, "find_nvcc", lambda: "/cuda/bin/nvcc")
+    monkeypatch.setattr(availability, "find_tool", lambda _: "/cuda/bin/nvcc")
     monkeypatch.setattr(availability, "gpu_names", lambda: ["NVIDIA L4"])
     return make
 
@@ -37,7 +37,7 @@ def test_where_nothing_is_missing_it_can_run(candidate):
 def test_without_a_gpu_it_still_builds_where_there_is_nvcc(candidate, monkeypatch):
     made = candidate()
     assert what_is_missing(made, "cpu") == "no GPU, but it builds"
-    monkeypatch.setattr(availability, "find_nvcc", lambda: None)
+    monkeypatch.setattr(availability, "find_tool", lambda _: None)
     assert what_is_missing(made, "cpu").startswith("no GPU; no nvcc: install the CUDA toolkit")
 
 

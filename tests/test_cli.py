@@ -405,7 +405,7 @@ def test_a_cuda_build_that_fails_ends_with_3_and_file_and_line(kernel_gate, tmp_
 
 
 def test_a_cuda_build_without_nvcc_ends_with_69_and_says_what_to_install(kernel_gate, tmp_path, monkeypatch):
-    monkeypatch.setattr("gate.build.find_nvcc", lambda: None)
+    monkeypatch.setattr("gate.build.find_tool", lambda _: None)
     write_candidate(tmp_path)
     answer = kernel_gate("build", "--impl", "tiny", "--kernels", tmp_path)
     assert answer.code == 69

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gate.build import build
-from gate.nvcc import find_nvcc
+from gate.cuda_tools import find_tool
 from gate.records import Status
 from gate.registry import find, names
 from tests.cuda_candidate import needs_nvcc
@@ -48,7 +48,7 @@ def test_wmma_takes_the_shared_memory_that_its_kernel_toml_says(server, tmp_path
     source = tmp_path / "claims.cu"
     source.write_text(f'#include "{KERNELS}/wmma/shape.cuh"\n{claims}')
     done = subprocess.run(
-        [find_nvcc(), "-std=c++17", "-arch=sm_89", "-cubin", "-o", tmp_path / "claims.cubin", source],
+        [find_tool("nvcc"), "-std=c++17", "-arch=sm_89", "-cubin", "-o", tmp_path / "claims.cubin", source],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gate import nvcc
 from gate.build import build, cached_build
 from gate.buildkey import build_key
-from gate.nvcc import find_nvcc
 from gate.records import Status
 from gate.registry import find
 from tests.cuda_candidate import CODE, TOML, needs_nvcc, write_candidate
@@ -168,7 +166,7 @@ def test_an_architecture_that_this_nvcc_does_not_know_is_told_in_its_words(kerne
 
 
 def test_without_nvcc_the_machine_is_unfit_and_it_is_said_what_to_install(kernels, monkeypatch):
-    monkeypatch.setattr("gate.build.find_nvcc", lambda: None)
+    monkeypatch.setattr("gate.build.find_tool", lambda _: None)
     write_candidate(kernels)
     made = build(find("tiny", kernels), None, 1.0)
     assert made.status is Status.ENVIRONMENT
@@ -203,19 +201,6 @@ def test_the_key_changes_with_a_header_of_any_kind_beside_it(kernels, recorded):
         (kernels / name).touch()
         keys.add(build_key(find("tiny", kernels)))
     assert len(keys) == 4
-
-
-def test_nvcc_is_that_of_cuda_home_and_else_of_the_path(recorded, monkeypatch, tmp_path):
-    program = recorded("exit 0")
-    assert find_nvcc() == str(program)
-    monkeypatch.delenv("CUDA_HOME")
-    monkeypatch.setenv("PATH", str(program.parent))
-    assert find_nvcc() == str(program)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(nvcc, "USUAL_PLACE", str(tmp_path / "toolkit"))
-    assert find_nvcc() == str(program)
-    monkeypatch.setattr(nvcc, "USUAL_PLACE", str(tmp_path / "nowhere"))
-    assert find_nvcc() is None
 
 
 COMMANDS = {

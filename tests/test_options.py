@@ -45,13 +45,11 @@ def test_a_candidate_that_needs_no_package_is_left_as_it_is():
     assert options.runnable(honest) is honest
 
 
-def test_a_backend_that_is_typed_goes_before_a_candidate_in_the_environment(kernel_gate, monkeypatch):
+def test_a_backend_that_is_typed_goes_before_a_candidate_in_the_environment(kernel_gate, monkeypatch, no_cuda_tools):
     monkeypatch.setenv("IMPL", "honest")
-    monkeypatch.setattr("gate.profiling.pipeline.find_ncu", lambda: None)
     assert "no ncu" in kernel_gate("profile", "--backend", "flash").complaint
 
 
-def test_a_backend_that_is_none_is_refused_before_a_profiler_is_looked_for(kernel_gate, monkeypatch):
-    monkeypatch.setattr("gate.profiling.pipeline.find_ncu", lambda: None)
+def test_a_backend_that_is_none_is_refused_before_a_profiler_is_looked_for(kernel_gate, no_cuda_tools):
     answer = kernel_gate("profile", "--backend", "foo")
     assert (answer.code, "choose flash, cudnn" in answer.complaint) == (64, True)

@@ -30,8 +30,7 @@ BOTH = (
 )
 
 
-def test_without_ncu_the_answer_is_one_line_the_remedy_and_69(kernel_gate, monkeypatch):
-    monkeypatch.setattr(pipeline, "find_ncu", lambda: None)
+def test_without_ncu_the_answer_is_one_line_the_remedy_and_69(kernel_gate, no_cuda_tools):
     said = kernel_gate("profile", "--impl", "wmma", "--shape", "32,8,512,64")
     assert said.code == 69
     assert "no ncu" in said.complaint
@@ -145,7 +144,7 @@ def test_only_what_was_timed_is_profiled():
     ],
 )
 def test_counters_are_read_where_asked_for_or_possible(monkeypatch, asked, device, required, there, wanted):
-    monkeypatch.setattr("gate.profiling.stage.find_ncu", lambda: "/usr/bin/ncu" if there else None)
+    monkeypatch.setattr("gate.profiling.stage.find_tool", lambda _: "/usr/bin/ncu" if there else None)
     assert wanted_counters(asked, device, Policy(require_profile=required)) == wanted
 
 

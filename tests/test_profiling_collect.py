@@ -9,7 +9,6 @@ import pytest
 
 from gate.device import open_device
 from gate.files import to_json
-from gate.profiling import program
 from gate.profiling.collect import open_profiler, profile_calls
 from gate.profiling.harness import perform
 from gate.profiling.messages import Call, HarnessAnswer, HarnessRequest
@@ -199,9 +198,7 @@ def test_ncu_that_hangs_is_ended_with_all_it_started(ncu, tmp_path):
         assert eventually(lambda pid=pid: not alive(pid))
 
 
-def test_without_ncu_the_reason_says_how_to_get_it(server, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(program.shutil, "which", lambda name: None)
+def test_without_ncu_the_reason_says_how_to_get_it(server, no_cuda_tools):
     said = open_profiler(server, 1.0, Options())
     assert isinstance(said, str)
     assert said.startswith("no ncu; install Nsight Compute")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from gate.cuda_tools import find_tool
 from gate.profiling import sass
 from gate.profiling.difference import Static, compare_builds
 from gate.profiling.elf import exported_functions, fingerprint, sections
 from gate.profiling.names import same_kernel
-from gate.profiling.sass import Instruction, barriers_per_tile, find_cuobjdump, read_sass
+from gate.profiling.sass import Instruction, barriers_per_tile, read_sass
 from gate.profiling.show_static import difference_text, static_text
 from gate.records import KernelResources
 from tests import examples
@@ -20,7 +21,7 @@ from tests.profiles import machine_code
 SASS = Path(__file__).with_name("data") / "sass" / "tiny.sass"
 """cuobjdump 13.1 on two kernels for 8.9 and 9.0: products on tensor cores in a loop with two barriers, and a fill."""
 needs_disassembler = pytest.mark.skipif(
-    find_cuobjdump() is None, reason="needs cuobjdump: the CUDA toolkit or triton"
+    find_tool("cuobjdump") is None, reason="needs cuobjdump: the CUDA toolkit or triton"
 )
 
 
@@ -166,7 +167,7 @@ def test_a_comment_changes_no_machine_code_and_a_statement_does(kernel_gate, tmp
 
 @needs_nvcc
 def test_without_a_disassembler_the_remedy_is_said(kernel_gate, tmp_path, monkeypatch):
-    monkeypatch.setattr(sass, "find_cuobjdump", lambda: None)
+    monkeypatch.setattr(sass, "find_tool", lambda _: None)
     write_candidate(tmp_path / "kernels")
     said = kernel_gate("machine-code", "--impl", "tiny", "--arch", "9.0", "--kernels", tmp_path / "kernels")
     assert said.code == 69

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from gate.cuda_tools import REMEDIES, find_tool
 from gate.errors import GateError
 from gate.files import from_json, to_json, write_text
 from gate.profiling import metrics, program
@@ -57,12 +58,12 @@ class _Seen:
 
 def open_profiler(server: WorkerServer, limit_s: float, options: Options) -> Profiler | str:
     """The profiler of this machine, or in one line why there is none and what to do."""
-    path = program.find_ncu()
+    path = find_tool("ncu")
     if path is None:
-        return f"no ncu; {program.INSTALL}"
+        return f"no ncu; {REMEDIES['ncu']}"
     said = watch(server, [path, "--version"], QUERY_S)
     if said.code != 0:
-        return f"{path} does not run ({_last_line(said.output) or said.message}); {program.INSTALL}"
+        return f"{path} does not run ({_last_line(said.output) or said.message}); {REMEDIES['ncu']}"
     return Profiler(server, path, program.version_in(said.output), limit_s, options)
 
 

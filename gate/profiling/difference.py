@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gate.cuda_tools import REMEDIES, need_tool
 from gate.errors import BadInputError, UnfitEnvironmentError
 from gate.profiling.elf import fingerprint
 from gate.profiling.names import same_kernel
-from gate.profiling.sass import DUMP_S, REMEDY, dump, find_cuobjdump, read_sass
+from gate.profiling.sass import DUMP_S, PROGRAM, dump, read_sass
+from gate.programs import run_program
 from gate.records import SCHEMA_VERSION, Build, KernelResources, MachineCode, Record
 from gate.registry import Candidate
-from gate.workers import stripped_environment
 
 RESOURCES = ("registers", "shared_bytes", "spill_bytes", "stack_bytes")
 
@@ -67,16 +66,15 @@ def inspect(build: Build) -> Static:
     library = Path(build.library or "")
     text = dump(library)
     if text is None:
-        raise UnfitEnvironmentError(f"no disassembler for {library}; {REMEDY}")
+        raise UnfitEnvironmentError(f"no disassembler for {library}; {REMEDIES[PROGRAM]}")
     return Static(build.impl, fingerprint(library.read_bytes(), _cubins(library)), read_sass(text), build.resources)
 
 
 def _cubins(library: Path) -> list[bytes]:
     """The GPU's programs in a library, as files of their own."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [find_cuobjdump() or "cuobjdump", "-xelf", "all", str(library.resolve())]
-        environment = stripped_environment(os.environ)
-        subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=DUMP_S, check=False)
+        command = [need_tool(PROGRAM), "-xelf", "all", str(library.resolve())]
+        run_program(command, beside=True, cwd=folder, timeout=DUMP_S)
         return [path.read_bytes() for path in Path(folder).glob("*.cubin")]
 
 

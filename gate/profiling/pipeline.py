@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gate.asking import trace_implementations
-from gate.errors import BadInputError, UnfitEnvironmentError
+from gate.cuda_tools import need_tool
+from gate.errors import BadInputError
 from gate.outcomes import OUTCOMES
 from gate.pipeline import Bench, describe, prepare
 from gate.profiling.collect import open_profiler
-from gate.profiling.program import INSTALL, Options, find_ncu
+from gate.profiling.program import Options
 from gate.profiling.stage import profile_workloads
 from gate.records import Evaluation, Measurement, Outcome, Status, Trace, Workload
 from gate.registry import Candidate
@@ -24,8 +25,7 @@ def need_counters(device: str, backend: str) -> None:
     if device != "cuda":
         raise BadInputError(f"Nsight Compute reads the counters of GPUs, and not of device '{device}'; use cuda")
     backends_of(device, backend)
-    if find_ncu() is None:
-        raise UnfitEnvironmentError(f"no ncu, so that no hardware counter can be read; {INSTALL}")
+    need_tool("ncu")
 
 
 def profile(

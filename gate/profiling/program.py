@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gate.records import Status
 
-PROGRAM = "ncu"
 RANGE = "kernel-gate"
 """The NVTX range around the calls to profile."""
-INSTALL = (
-    "install Nsight Compute (https://developer.nvidia.com/nsight-compute; it comes with the CUDA toolkit) and put "
-    "ncu on the PATH, or set CUDA_HOME"
-)
 PERMIT = (
     "put `options nvidia NVreg_RestrictProfilingToAdminUsers=0` into /etc/modprobe.d/ and reboot, or run as root (in "
     "a container: with --cap-add SYS_ADMIN); `kernel-gate doctor` says whether that worked"
@@ -107,13 +100,6 @@ def unread_metrics(log: str) -> tuple[str, ...]:
     """Names that ncu knows, and could not read here."""
     said = re.findall(r"Unable to access the following \d+ metrics?: ([^\n]*)", log)
     return tuple(name.strip(" .") for line in said for name in line.split(",") if name.strip(" ."))
-
-
-def find_ncu() -> str | None:
-    """The program's path: on the PATH, or in a CUDA toolkit."""
-    homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
-    beside = [str(Path(home) / "bin" / PROGRAM) for home in (*homes, "/usr/local/cuda")]
-    return next(filter(None, map(shutil.which, (PROGRAM, *beside))), None)
 
 
 def version_in(said: str) -> str:

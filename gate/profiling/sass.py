@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import os
 import re
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gate.cuda_tools import find_tool
+from gate.programs import run_program
 from gate.ptxas import demangle
 from gate.records import MachineCode
-from gate.workers import stripped_environment
 
 PROGRAM = "cuobjdump"
-REMEDY = "install the CUDA toolkit, or `pip install triton`, which brings cuobjdump and nvdisasm along"
 DUMP_S = 120.0
 ARCHITECTURE = re.compile(r"^\s*code for sm_(\d+)(\d)([af]?)")
 FUNCTION = re.compile(r"^\s*Function : (\S+)")
@@ -41,29 +38,13 @@ class Instruction:
     target: int | None = None
 
 
-def find_cuobjdump() -> str | None:
-    """On the PATH, in a CUDA toolkit, or in Triton's package."""
-    homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
-    beside = [str(Path(home) / "bin" / PROGRAM) for home in (*homes, "/usr/local/cuda")]
-    return next(filter(None, map(shutil.which, (PROGRAM, *beside, *_triton()))), None)
-
-
-def _triton() -> Iterator[str]:
-    package = importlib.util.find_spec("triton")
-    for folder in (package.submodule_search_locations or ()) if package else ():
-        yield str(Path(folder) / "backends" / "nvidia" / "bin" / PROGRAM)
-
-
 def dump(library: Path) -> str | None:
     """The SASS in a library, as text; None where there is no disassembler, or it fails."""
-    program = find_cuobjdump()
+    program = find_tool(PROGRAM)
     if program is None:
         return None
-    environment = stripped_environment(os.environ)
-    environment["PATH"] = os.pathsep.join([str(Path(program).parent), environment["PATH"]])  # it calls nvdisasm
-    command = [program, "-sass", str(library)]
     try:
-        done = subprocess.run(command, capture_output=True, env=environment, timeout=DUMP_S, check=False)
+        done = run_program([program, "-sass", str(library)], beside=True, timeout=DUMP_S)  # it calls nvdisasm
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.decode(errors="replace") if done.returncode == 0 else None

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from gate.cuda_tools import find_tool
 from gate.errors import BadInputError
 from gate.profiling.collect import Profiler, not_measured, profile_calls
 from gate.profiling.messages import Call, HarnessRequest
 from gate.profiling.names import same_kernel
-from gate.profiling.program import find_ncu
 from gate.profiling.sass import dump, read_sass
 from gate.records import BASELINE, CANDIDATE, Build, Evaluation, MachineCode, Policy, Profile, Workload
 from gate.registry import Candidate
@@ -115,4 +115,4 @@ def wanted_counters(asked: str, device: str, policy: Policy) -> int | None:
         return 0
     if asked == "all" or policy.require_profile:
         return None
-    return 1 if asked == "worst" and find_ncu() is not None else 0
+    return 1 if asked == "worst" and find_tool("ncu") is not None else 0

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from gate.build import build
+from gate.cuda_tools import find_tool
 from gate.device import choose_device
-from gate.nvcc import find_nvcc
 from gate.pipeline import check_cases, source_of
 from gate.records import Case, Status
 from gate.registry import find, names
@@ -63,7 +63,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder, options.bench(device, settings) as bench:
         registry = write_registry(Path(folder))
         for name in sorted(set(names(registry)) - NOT_HERE, key=lambda each: (each not in CONTROLS, each)):
-            if name.startswith(CUDA_PREFIX) and (device == "cpu" or find_nvcc() is None):
+            if name.startswith(CUDA_PREFIX) and (device == "cpu" or find_tool("nvcc") is None):
                 continue
             seen = verdicts(bench, find(name, registry), asked)
             rows.append(shown(name, seen))
