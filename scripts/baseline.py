@@ -31,7 +31,7 @@ def command(
     from gate.tables import times_table
 
     chosen = choose_device(device)
-    workloads = options.workloads(shapes, dtype, chosen, settings)
+    workloads = options.workloads(shapes, dtype, chosen, settings, checked=False)
     if not shapes:
         workloads = (*workloads, *(parse_workload(text) for text in settings.wider[chosen]))
     with options.bench(chosen, settings) as bench:

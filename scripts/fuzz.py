@@ -28,6 +28,7 @@ def command(
     Exit codes: 0 all passed; 1 something failed; 2 no such candidate; 3 it failed to build, crashed or hung.
     """
     from gate import fuzzing
+    from gate.capacity import refuse_impossible
     from gate.device import choose_device
     from gate.registry import find
     from gate.tables import correctness_table
@@ -44,6 +45,8 @@ def command(
     if sanitize:
         return _sanitize(candidate, chosen, dtypes[0], settings, out)
     cases = fuzzing.choose_cases(settings.fuzz, chosen, dtypes, full=full, extended=extended)
+    asked = [again.shrunk.case] if again else cases
+    refuse_impossible((each.workload for each in asked), chosen, settings.limits, checked=True)
     with options.bench(chosen, settings) as bench:
         report = fuzzing.repeat(bench, candidate, again) if again else fuzzing.fuzz(bench, candidate, cases)
     options.deliver(report, out, correctness_table)

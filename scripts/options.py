@@ -131,8 +131,21 @@ measuring = stack(shape, dtype, device, iters, replicates, lock_clocks)
 judging = stack(alpha, speedup, strict)
 
 
-def workloads(shapes: tuple[str, ...], dtype: Dtype | None, device: str, settings: Settings) -> tuple[Workload, ...]:
-    """The workloads of --shape and --dtype, or those that gate.toml requires on this device."""
+def workloads(
+    shapes: tuple[str, ...], dtype: Dtype | None, device: str, settings: Settings, *, checked: bool = True
+) -> tuple[Workload, ...]:
+    """The workloads of --shape and --dtype, or those that gate.toml requires on this device.
+
+    Raises BadInputError for one that this machine cannot hold; to be `checked` takes more memory than to be timed.
+    """
+    from gate.capacity import refuse_impossible
+
+    chosen = _workloads(shapes, dtype, device, settings)
+    refuse_impossible(chosen, device, settings.limits, checked=checked)
+    return chosen
+
+
+def _workloads(shapes: tuple[str, ...], dtype: Dtype | None, device: str, settings: Settings) -> tuple[Workload, ...]:
     from gate.settings import parse_workload
 
     if not shapes:
