@@ -51,9 +51,12 @@ def _lacking(evaluation: Evaluation, comparison: Comparison, gpu: Gpu | None) ->
         yield "the kernels that were run"
 
 
-def own_work_gate(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None:
-    """Whether the candidate computes by itself; nothing to say where no profiler could look into what it runs."""
-    trace = evaluation.trace(comparison.candidate) if comparison else None
+def own_work_gate(evaluation: Evaluation, impl: str | None) -> Gate | None:
+    """Whether the candidate computes by itself; nothing where no profiler could look into what it runs.
+
+    Known before anything is timed.
+    """
+    trace = evaluation.trace(impl) if impl else None
     if trace is None or trace.refusal:
         return None
     kernel = borrowed(evaluation, trace.implementation)

@@ -1,7 +1,7 @@
 """The gates: each looks at one thing in the evidence on one workload, and says what it saw.
 
-In order: build; resources (registers, spills and stack, where limited); correct; measured (what the next gates rest
-on is there); own work (no kernel of SDPA's); possible (no faster than the device); machine (nothing disturbed the
+In order: build; resources (registers, spills and stack, where limited); correct; own work (no kernel of SDPA's);
+measured (what the next gates rest on is there); possible (no faster than the device); machine (nothing disturbed the
 GPU); clocks (two of them agree); witness (a process without the candidate saw the same); counters (nothing
 contradicts the clock); control (the baseline shows no difference to itself); baseline (the SDPA backend that was to
 be beaten); faster (the point); interval (the whole of it). A gate whose forerunner did not pass is not reached.
@@ -29,6 +29,7 @@ from gate.records import (
     Status,
     Workload,
 )
+from gate.sdpa import PREFIX
 from gate.stats.families import holm
 from gate.words import in_words, speed_in_words
 
@@ -81,9 +82,9 @@ def workload_gates(
         return [witnessed]  # a wrong output, seen from outside, goes before all that the candidate's process says
     stages = (
         correct_gate(evaluation),
+        own_work_gate(evaluation, measurement.impl),
         _timed(evaluation, comparison),
         complete_gate(evaluation, comparison, environment),
-        own_work_gate(evaluation, comparison),
         possible_gate(comparison, environment.gpu),
         machine_gate(evaluation),
         clocks_gate(evaluation, policy),
@@ -107,7 +108,8 @@ def _timed(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None
     trial = evaluation.trial
     if trial is None and evaluation.sdpa is not None and evaluation.sdpa.status is not Status.OK:
         return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, f"SDPA itself: {evaluation.sdpa.message}")
-    refusals = [f"{each.implementation}: {each.refusal}" for each in evaluation.traces if each.refusal]
+    refused = [each for each in evaluation.traces if each.refusal and each.implementation.startswith(PREFIX)]
+    refusals = [f"{each.implementation}: {each.refusal}" for each in refused]
     if trial is None and refusals:
         return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, f"no baseline: {refusals[0]}")
     if trial is None:

@@ -5,6 +5,7 @@ Over workloads all must pass: an intersection of tests needs no correction of al
 
 from __future__ import annotations
 
+from gate.belief import own_work_gate
 from gate.compare import compare
 from gate.gates import build_gates, unfit_workloads, workload_gates
 from gate.outcomes import OUTCOMES
@@ -69,11 +70,14 @@ def is_clear(comparison: Comparison | None, policy: Policy) -> bool:
 
 
 def conduct(measurement: Measurement) -> Outcome:
-    """How the measuring itself went, speed aside: the worst status of any stage."""
+    """How the measuring itself went, speed aside: the worst status of any stage, and what kept it from timing."""
     stages: list[Build | Correctness | Trial | None] = [measurement.build]
     stages += [stage for each in measurement.evaluations for stage in (each.correctness, each.sdpa, each.trial)]
     seen = [OUTCOMES[stage.status] for stage in stages if stage is not None]
-    return min(seen, key=list(Outcome).index, default=Outcome.UNDECIDED)
+    own_work = [own_work_gate(each, measurement.impl) for each in measurement.evaluations]
+    seen += [gate.outcome for gate in own_work if gate is not None]
+    seen += [] if measurement.evaluations else [Outcome.UNDECIDED]
+    return min(seen, key=list(Outcome).index)
 
 
 def _verdict(impl: str, gates: list[Gate], comparisons: tuple[Comparison, ...], odd: tuple[str, ...]) -> Verdict:

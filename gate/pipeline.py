@@ -12,8 +12,10 @@ from functools import partial
 from gate.asking import check_candidate, describe_environment, trace_implementations
 from gate.build import build
 from gate.compare import chosen_backends, compare, fastest
+from gate.gates import build_gates
 from gate.judge import is_clear
 from gate.messages import Plan
+from gate.own_work import borrowed
 from gate.profiling.collect import open_profiler
 from gate.profiling.program import Options
 from gate.profiling.stage import profile_evaluations
@@ -26,6 +28,7 @@ from gate.records import (
     Evaluation,
     GpuState,
     Measurement,
+    Outcome,
     Status,
     Trial,
     Workload,
@@ -81,14 +84,11 @@ def measure_candidate(
     bench.witness.start()
     environment, built = prepare(bench, candidate)
     evaluations: list[Evaluation] = []
-    if built.status is Status.OK:
+    if all(gate.outcome is Outcome.PASS for gate in build_gates(built, bench.settings.gates)):
         source = source_of(candidate, built)
         traced = _trace_sdpa(bench, bench.witness, workloads, backends)  # before a candidate could disturb it
         checked = _check(bench, candidate, source, traced)
-        sound = [each for each in checked if each.correctness and each.correctness.status is Status.OK]
-        opposed = _choose_baselines(bench, sound)
-        timed = iter(_time(bench, candidate, source, opposed))
-        evaluations = [next(timed) if each in sound else each for each in checked]
+        evaluations = _timed(bench, candidate, source, _trace_candidate(bench, candidate, source, checked))
     if counters != 0 and evaluations:
         evaluations = _profile(bench, candidate, built, evaluations, counters)
     return _measurement(bench, environment, workloads, candidate, built, evaluations)
@@ -171,6 +171,29 @@ def check_cases(bench: Bench, candidate: Candidate, source: str, cases: Mapping[
     return seen
 
 
+def _sound(evaluation: Evaluation) -> bool:
+    return evaluation.correctness is not None and evaluation.correctness.status is Status.OK
+
+
+def _trace_candidate(
+    bench: Bench, candidate: Candidate, source: str, checked: Sequence[Evaluation]
+) -> list[Evaluation]:
+    """With the candidate's traces, wherever it is right."""
+    asked = [(each.workload, (candidate.name,)) for each in checked if _sound(each)]
+    with bench.stage("trace"):
+        seen = iter(trace_implementations(bench.server, bench.device, asked, source))
+    return [replace(each, traces=(*each.traces, *next(seen))) if _sound(each) else each for each in checked]
+
+
+def _timed(bench: Bench, candidate: Candidate, source: str, traced: list[Evaluation]) -> list[Evaluation]:
+    """Those that are right with their trials; none is timed of a candidate that is seen to run SDPA's own kernels."""
+    if any(borrowed(each, candidate.name) for each in traced):
+        return traced
+    sound = [each for each in traced if _sound(each)]
+    timed = iter(_time(bench, candidate, source, _choose_baselines(bench, sound)))
+    return [next(timed) if _sound(each) else each for each in traced]
+
+
 def _choose_baselines(bench: Bench, traced: Sequence[Evaluation]) -> Sequence[Evaluation]:
     """For `best`, a short trial of the backends."""
     measure = bench.settings.measure
@@ -203,7 +226,8 @@ def _time_sdpa(
 
 def _able(evaluation: Evaluation) -> list[str]:
     """The backends that were seen to compute the workload."""
-    return [each.implementation.removeprefix(PREFIX) for each in evaluation.traces if not each.refusal]
+    able = [each.implementation for each in evaluation.traces if not each.refusal]
+    return [name.removeprefix(PREFIX) for name in able if name.startswith(PREFIX)]
 
 
 def _sdpa_plan(bench: Bench, evaluation: Evaluation) -> Plan:
@@ -214,21 +238,17 @@ def _time(bench: Bench, candidate: Candidate, source: str, opposed: Sequence[Eva
     """The candidate against its baseline, wherever there is one."""
     baselines = [_baseline_of(bench, each) for each in opposed]
     able = [each for each, backend in zip(opposed, baselines, strict=True) if backend]
-    with bench.stage("trace"):
-        asked = [(each.workload, (candidate.name,)) for each in able]
-        traces = trace_implementations(bench.server, bench.device, asked, source)
-    traced = [replace(each, traces=(*each.traces, *seen)) for each, seen in zip(able, traces, strict=True)]
     plans = [
         _candidate_plan(bench, candidate, source, each, backend)
-        for each, backend in zip(traced, filter(None, baselines), strict=True)
+        for each, backend in zip(able, filter(None, baselines), strict=True)
     ]
-    policy, so_far = bench.settings.gates, {each.workload: each for each in traced}
+    policy, so_far = bench.settings.gates, {each.workload: each for each in able}
 
     def clear(trial: Trial, workload: Workload) -> bool:
         return is_clear(compare(replace(so_far[workload], trial=trial), policy), policy)
 
     trials = _trials(bench, "time", plans, bench.settings.measure.looks, clear)
-    timed = [replace(each, trial=trial) for each, trial in zip(traced, trials, strict=True)]
+    timed = [replace(each, trial=trial) for each, trial in zip(able, trials, strict=True)]
     seen = {each.workload: each for each in _witness(bench, candidate, source, timed)}
     return [seen.get(each.workload, each) for each in opposed]
 

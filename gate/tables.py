@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from gate.availability import Listed, Listing
+from gate.belief import own_work_gate
 from gate.calibration import Row, pooled
 from gate.compare import coefficient_of_variation, fastest, percentile_ms
 from gate.findings import Finding
 from gate.heatmap import show
-from gate.records import Build, Evaluation, KernelResources, Measurement, Status, Trial
+from gate.records import Build, Evaluation, KernelResources, Measurement, Outcome, Status, Trial
 from gate.regression import Change
+from gate.sdpa import PREFIX
 from gate.tunables import to_text
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def times_table(measurement: Measurement) -> str:
         for where, stage in stages
         if stage is not None and stage.status is not Status.OK
     ]
+    lines += _ended_early(measurement)
     lines += [line for each in measurement.evaluations for line in _refusals(each)]
     rows = [row for evaluation in measurement.evaluations for row in _arms(evaluation)]
     if rows:
@@ -71,6 +74,15 @@ def times_table(measurement: Measurement) -> str:
     lines += [f"fastest at {each.workload}: {_fastest(each.sdpa)}" for each in measurement.evaluations if each.sdpa]
     lines += [time_spent(measurement)] if measurement.seconds else []
     return "\n".join(lines)
+
+
+def _ended_early(measurement: Measurement) -> Iterator[str]:
+    """Why a candidate that is right was not timed: its verdict was known before."""
+    if measurement.build and measurement.build.status is Status.OK and not measurement.evaluations:
+        yield f"{measurement.impl}: not timed: see its resources against the policy's with `kernel-gate build`"
+    for gate in (own_work_gate(each, measurement.impl) for each in measurement.evaluations):
+        if gate is not None and gate.outcome is not Outcome.PASS:
+            yield f"{gate.workload}: {gate.name}: {gate.evidence}"
 
 
 def time_spent(measurement: Measurement) -> str:
@@ -83,7 +95,7 @@ def _refusals(evaluation: Evaluation) -> Iterator[str]:
     """Why nothing was timed, where it is SDPA that refuses."""
     if evaluation.trial is None and evaluation.sdpa is None:
         for each in evaluation.traces:
-            if each.refusal:
+            if each.refusal and each.implementation.startswith(PREFIX):
                 said = f"{each.implementation} refuses: {each.refusal}"
                 yield f"{evaluation.workload}: {said}; choose another shape or dtype"
 

@@ -21,7 +21,8 @@ REJECTED, UNDECIDED, FAILED = (Outcome.REJECTED, 1), (Outcome.UNDECIDED, 2), (Ou
 RIGHT = ("witness", Status.OK, UNDECIDED, "")
 """Two replicates are too few for a verdict on speed."""
 CONTRADICTED = ("witness", Status.OK, UNDECIDED, "by a clock that the candidate cannot reach")
-BORROWED = ("witness", Status.OK, REJECTED, "runs SDPA's own kernel")
+BORROWED = ("check", Status.OK, REJECTED, "runs SDPA's own kernel")
+"""Nothing is timed of these."""
 
 
 def wrong(words: str, stage: str = "check") -> tuple[str, Status, tuple[Outcome, int], str]:

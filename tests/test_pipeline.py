@@ -4,13 +4,26 @@ from dataclasses import replace
 
 import pytest
 
+from gate import pipeline
 from gate.errors import BadInputError
+from gate.files import from_json, to_json
+from gate.judge import conduct, judge
 from gate.pipeline import measure_candidate, measure_sdpa
-from gate.records import Status
+from gate.records import Gate, Outcome, Run, Status
 from gate.registry import find
+from gate.tables import times_table
 from gate.workers import WorkerServer
 from tests import examples
 
+HONEST = (examples.ADVERSARIAL / "python_honest" / "kernel.py").read_text()
+CALLS_SDPA = """
+import torch
+def attention(q, k, v, scale, causal, out):
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    out.copy_(sdpa(q, k, v, is_causal=causal, scale=scale) if q.shape[2] == 17 else own(q, k, v, scale))
+def own(q, k, v, scale):
+    return torch.softmax(q @ k.mT * scale, dim=-1) @ v
+"""
 WORKLOADS = (examples.workload(), examples.workload(seq_len=17, causal=True))
 
 
@@ -111,16 +124,35 @@ def test_a_candidate_that_does_not_build_is_not_evaluated(bench):
 
 def test_a_candidate_that_is_wrong_on_one_workload_is_still_measured_on_the_others(bench, python_candidate):
     folder = python_candidate(
-        "import torch\n"
-        "def attention(q, k, v, scale, causal, out):\n"
-        "    F = torch.nn.functional.scaled_dot_product_attention\n"
-        "    out.copy_(F(q, k, v, is_causal=causal, scale=scale) * (1 if q.shape[2] == 17 else 2))\n",
+        HONEST.replace("@ v.float()", "@ v.float() * (1 if q.shape[2] == 17 else 2)"),
         supports='{ dtypes = ["float32"], causal = [false, true] }',
     )
     measurement = measure_candidate(bench, find("made_up", folder.parent), WORKLOADS)
     wrong, right = measurement.evaluations
     assert (wrong.correctness.status, wrong.trial) == (Status.INCORRECT, None)
     assert (right.correctness.status, right.trial.status) == (Status.OK, Status.OK)
+
+
+def test_a_candidate_that_runs_sdpas_kernel_on_one_workload_is_rejected_and_timed_on_none(bench, python_candidate):
+    folder = python_candidate(CALLS_SDPA, supports='{ dtypes = ["float32"], causal = [false, true] }')
+    measurement = measure_candidate(bench, find("made_up", folder.parent), WORKLOADS)
+    assert all(each.correctness.status is Status.OK and each.trial is None for each in measurement.evaluations)
+    assert not {"time", "choose baseline", "witness"} & set(measurement.seconds)
+    assert conduct(measurement) is Outcome.REJECTED
+    run = judge(measurement, bench.settings.gates)
+    assert (run.verdict.outcome, run.verdict.exit_code) == (Outcome.REJECTED, 1)
+    assert "own work: runs SDPA's own kernel" in run.verdict.reason
+    assert from_json(Run, to_json(run), "it") == run
+    assert "own work: runs SDPA's own kernel" in times_table(measurement)
+
+
+def test_a_candidate_that_takes_more_than_the_policy_allows_is_not_timed(bench, honest, monkeypatch):
+    broken = Gate("resources", None, Outcome.REJECTED, "attention takes 255 registers on 8.9, and may take 128")
+    monkeypatch.setattr(pipeline, "build_gates", lambda *_: [broken])
+    measurement = measure_candidate(bench, honest, WORKLOADS)
+    assert measurement.evaluations == ()
+    assert conduct(measurement) is Outcome.UNDECIDED
+    assert "kernel-gate build" in times_table(measurement)
 
 
 def test_progress_is_told(bench, honest):

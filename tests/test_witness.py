@@ -96,13 +96,13 @@ def test_a_candidate_that_refuses_one_workload_before_its_witness_failed_at_thos
 ):
     """The witness's own player waits for the next of them, and is not to blame that none comes."""
     folder = python_candidate("""
-import sys
-from torch.nn.functional import scaled_dot_product_attention as sdpa
+import sys, torch
+def answer(q, k, v): return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1) @ v
 def attention(q, k, v, scale, causal, out):
     names, frame = [], sys._getframe()
     while frame: names.append(frame.f_code.co_name); frame = frame.f_back
     if "play" in names and q.shape[2] == 48: raise ValueError("not that long")
-    out.copy_(sdpa(q, k, v))
+    out.copy_(answer(q, k, v))
 """)
     workloads = [examples.workload(seq_len=length) for length in (64, 48, 32)]
     seen = witnesses(bench, find("made_up", folder.parent), *workloads)
@@ -111,13 +111,13 @@ def attention(q, k, v, scale, causal, out):
 
 
 BEHAVIOUR = {
-    "it writes to its inputs": ("out.copy_(sdpa(q, k, v)); k.zero_()", Status.INCORRECT, "wrote to its inputs"),
-    "it skips": ("calls.append(1)\n    if len(calls) % 2: out.copy_(sdpa(q, k, v))", Status.INCORRECT, "off by"),
+    "it writes to its inputs": ("out.copy_(answer(q, k, v)); k.zero_()", Status.INCORRECT, "wrote to its inputs"),
+    "it skips": ("calls.append(1)\n    if len(calls) % 2: out.copy_(answer(q, k, v))", Status.INCORRECT, "off by"),
     "it leaves": ("import os; os._exit(0)", Status.CRASHED, "exited with code 0"),
     "it raises": ("raise ValueError('not here')", Status.CRASHED, "not here"),
-    "it leaves at the end": ("Channel.hear = leaving; out.copy_(sdpa(q, k, v))", Status.CRASHED, "code 3"),
+    "it leaves at the end": ("Channel.hear = leaving; out.copy_(answer(q, k, v))", Status.CRASHED, "code 3"),
     "it is wrong, and leaves at the end": ("Channel.hear = leaving", Status.INCORRECT, "off by nan"),
-    "it refuses at the end": ("Channel.hear = refusing; out.copy_(sdpa(q, k, v))", Status.CRASHED, "not today"),
+    "it refuses at the end": ("Channel.hear = refusing; out.copy_(answer(q, k, v))", Status.CRASHED, "not today"),
 }  # fmt: skip
 
 
@@ -126,8 +126,8 @@ def test_what_a_candidate_does_before_its_witness_alone_is_seen(
     behaviour, status, words, witnessed, python_candidate
 ):
     code = f"""
-import os, sys
-from torch.nn.functional import scaled_dot_product_attention as sdpa
+import os, sys, torch
+def answer(q, k, v): return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1) @ v
 from gate.witness.channel import Channel
 from gate.witness.messages import Reply
 calls, hear = [], Channel.hear
@@ -141,7 +141,7 @@ def refusing(self, kind):
 def attention(q, k, v, scale, causal, out):
     names, frame = [], sys._getframe()
     while frame: names.append(frame.f_code.co_name); frame = frame.f_back
-    if "play" not in names: return out.copy_(sdpa(q, k, v))
+    if "play" not in names: return out.copy_(answer(q, k, v))
     {behaviour}
 """
     folder = python_candidate(code)
