@@ -55,7 +55,7 @@ def compile_cuda(asked: Compilation) -> Compiled:
         log = "\n".join(each.log for each in done)
         if any(each.failed for each in done):
             return Compiled(None, log=log)
-        directives = read_directives(each.read_text() for each in Path(scratch).rglob("*.ptx"))
+        directives = read_directives(each.read_text(errors="replace") for each in Path(scratch).rglob("*.ptx"))
         library = Path(asked.directory) / f"lib{asked.name}.so"
         linked = _run([nvcc, *LINK, *map(str, objects), "-o", str(library), *asked.link_flags])
     log = f"{log}\n{linked.log}"

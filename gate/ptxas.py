@@ -123,8 +123,8 @@ def _kernels(ptx: str) -> Iterator[tuple[tuple[str, str], Directives]]:
     architecture = _architecture(*target.groups()) if target else ""
     shared = DYNAMIC.findall(ptx)
     functions = list(FUNCTION.finditer(ptx))
-    ends = [*(each.start() for each in functions[1:]), len(ptx)]
-    for function, end in zip(functions, ends, strict=True):
+    ends = [following.start() for following in functions[1:]]
+    for function, end in zip(functions, (*ends, len(ptx)), strict=False):  # without functions, there is an end alone
         if function["kind"] == "entry":
             body = DYNAMIC.sub("", ptx[function.end() : end])
             dynamic = any(name in body for name in shared)

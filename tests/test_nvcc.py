@@ -136,6 +136,37 @@ def test_several_sources_make_one_library(kernels, server):
     assert len(made.resources) == 2
 
 
+HOST_CODE = """
+#include <cuda_runtime.h>
+#include "attention.h"
+int run(const attention_args *);
+extern "C" int attention(const attention_args *args) { return RUN; }
+extern "C" size_t attention_workspace_bytes(const attention_args *) { return 0; }
+"""
+DEVICE_CODE = """
+#include "attention.h"
+__global__ void attend() {}
+int run(const attention_args *) { attend<<<1, 1>>>(); return 0; }
+"""
+
+
+@needs_nvcc
+def test_a_source_of_host_code_alone_adds_no_row(kernels, server):
+    folder = write_candidate(kernels, HOST_CODE.replace("RUN", "run(args)"), TOML.replace('u"]', 'u", "device.cu"]'))
+    (folder / "device.cu").write_text(DEVICE_CODE)
+    made = build(find("tiny", kernels), server, 120.0, ["8.9"])
+    assert made.status is Status.OK, made.log
+    assert [each.kernel for each in made.resources] == ["attend"]
+
+
+@needs_nvcc
+def test_a_candidate_that_calls_a_library_and_has_no_kernel_builds_without_rows(kernels, server):
+    write_candidate(kernels, HOST_CODE.replace("RUN", "cudaMemsetAsync(args->out, 0, 1)"))
+    made = build(find("tiny", kernels), server, 120.0, ["8.9"])
+    assert made.status is Status.OK, made.log
+    assert made.resources == ()
+
+
 FAULTS = {
     "a missing semicolon": ("row[0];\n}", "row[0]\n}", "kernel.cu(8): error: expected a"),
     "a header that is not there": ("#include <cuda_runtime.h>", "#include <nowhere.h>", "nowhere.h"),

@@ -141,6 +141,10 @@ def test_directives_are_those_of_their_architecture():
     assert (seen[ATTEND].threads, seen["9.0a", ATTEND[1]].threads) == (256, 64)
 
 
+def test_a_file_without_device_code_has_no_kernels():
+    assert read_directives([PTX.partition(".visible")[0], ""]) == {}
+
+
 def test_a_kernel_that_is_given_shared_memory_is_told_from_those_that_are_not():
     given = PTX.replace(".visible", ".extern .shared .align 16 .b8 tile[];\n.visible", 1)
     given = given.replace("{\n\tret", "{\n\tmov.u32 %r1, tile;\n}\n\tret", 1)
