@@ -20,13 +20,19 @@ from gate.records import (
     Outcome,
     Policy,
     Status,
+    Telemetry,
     Trial,
     Witness,
 )
+from gate.records.gpu import COUNTERS
 from gate.roofline import floor_ms
 
 MOST_WAY = 0.5
 """Of a batch; at most 0.38 was seen on an H200, where memory bounds the batch."""
+MACHINE_STEP = (
+    "Free and cool the GPU (`kernel-gate doctor`), then measure again; what a driver cannot tell at all "
+    "(WSL, a virtual GPU, a MIG slice) can be accepted by name: gates.accept_unmeasured in gate.toml."
+)
 MOST_OF_A_NAME = 100
 """Kernels made of templates have names of thousands of letters."""
 
@@ -76,25 +82,62 @@ def possible_gate(comparison: Comparison | None, gpu: Gpu | None) -> Gate | None
     return Gate("possible", comparison.workload, outcome, seen)
 
 
-def machine_gate(evaluation: Evaluation) -> Gate | None:
-    """Whether every replicate had the GPU to itself, at full speed: the candidate's, or SDPA's alone."""
-    timed = evaluation.trial or evaluation.sdpa
-    watched = [each.telemetry for each in timed.replicates if each.telemetry] if timed else []
+def machine_gate(evaluation: Evaluation, policy: Policy, gpu: Gpu | None) -> Gate | None:
+    """Whether every replicate had the GPU to itself, at full speed: the candidate's, or SDPA's alone.
+
+    What the driver did not tell is not taken for calm: it is named, and undecided unless the policy accepts it.
+    """
+    watched = _watched(evaluation)
     if not watched:
         return None
-    disturbances = dict.fromkeys(each for telemetry in watched for each in telemetry.disturbances)
-    seen = "; ".join(disturbances) or f"nothing disturbed the GPU in {len(watched)} replicates"
-    outcome = Outcome.UNDECIDED if disturbances else Outcome.PASS
-    return Gate("machine", evaluation.workload, outcome, seen)
+    disturbances = tuple(dict.fromkeys(each for telemetry in watched for each in telemetry.disturbances))
+    unmeasured = tuple(name for name in COUNTERS if any(_is_absent(name, each, gpu) for each in watched))
+    refused = ", ".join(name for name in unmeasured if name not in policy.accept_unmeasured)
+    accepted = ", ".join(name for name in unmeasured if name in policy.accept_unmeasured)
+    calm = f"nothing {'that was measured ' if accepted else ''}disturbed the GPU in {len(watched)} replicates"
+    seen = (
+        *disturbances,
+        *((f"the driver does not tell {refused}, so that nobody knows what disturbed the GPU",) if refused else ()),
+        *(() if disturbances or refused else (calm,)),
+        *((f"not measured, which the policy accepts: {accepted}",) if accepted else ()),
+    )
+    outcome = Outcome.UNDECIDED if disturbances or refused else Outcome.PASS
+    return Gate("machine", evaluation.workload, outcome, "; ".join(seen))
 
 
-def refuse_disturbed(measurement: Measurement) -> None:
+def _watched(evaluation: Evaluation) -> list[Telemetry]:
+    timed = evaluation.trial or evaluation.sdpa
+    return [each.telemetry for each in timed.replicates if each.telemetry] if timed else []
+
+
+def _is_absent(name: str, telemetry: Telemetry, gpu: Gpu | None) -> bool:
+    """Whether a counter was not read, and could have been: without ECC there are no such errors to count."""
+    return name in telemetry.unmeasured and (name != "ecc_errors" or (gpu is not None and gpu.ecc is True))
+
+
+def unexplained_clocks(evaluation: Evaluation, gpu: Gpu | None) -> tuple[str, ...]:
+    """A warning where the SM clock was far below its highest, and the driver said that nothing held it down."""
+    watched = _watched(evaluation)
+    looks = [look for each in watched for look in (each.before, each.after)]
+    clocks = [gpu.sm_clock_max_mhz if gpu else None, *(look.sm_clock_mhz for look in looks)]
+    highest = max((clock for clock in clocks if clock is not None), default=0)
+    low = [clock for each in watched for clock in each.unexplained_clocks_mhz(highest)]
+    if not low:
+        return ()
+    beside = f"in {len(low)} of {len(looks)} looks"
+    return (
+        f"the SM clock was at {min(low)} of {highest} MHz {beside}, and the driver gives no reason: "
+        "do not rely on its throttle reasons (`nvidia-smi -q -d CLOCK,PERFORMANCE`)",
+    )
+
+
+def refuse_disturbed(measurement: Measurement, policy: Policy) -> None:
     """Raises UnfitEnvironmentError where the machine was not fit to be recorded."""
     for each in measurement.evaluations:
-        seen = machine_gate(each)
+        seen = machine_gate(each, policy, measurement.environment.gpu)
         if seen is not None and seen.outcome is not Outcome.PASS:
             reason = f"{each.workload}: {seen.evidence}"
-            raise UnfitEnvironmentError(f"{reason}; free and cool the GPU (`kernel-gate doctor`), then measure again")
+            raise UnfitEnvironmentError(f"{reason}; {MACHINE_STEP[0].lower()}{MACHINE_STEP[1:]}")
 
 
 def clocks_gate(evaluation: Evaluation, policy: Policy) -> Gate | None:

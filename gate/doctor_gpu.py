@@ -73,8 +73,10 @@ def _of(now: int | None, most: int | None) -> str:
 
 
 def _throttling(now: GpuState) -> Finding:
+    known = now.throttle_reasons is not None
+    seen = ", ".join(now.throttle_reasons or ()) or ("not at all" if known else UNKNOWN)
     remedy = "better cooling or power supply, and a pause; `nvidia-smi -q -d PERFORMANCE` has the causes"
-    return Finding("not throttled", not now.slowed_by, ", ".join(now.throttle_reasons) or "not at all", remedy)
+    return Finding("not throttled", known and not now.slowed_by, seen, remedy)
 
 
 def _temperature(now: GpuState) -> Finding:
@@ -95,12 +97,20 @@ def _errors(now: GpuState) -> Finding:
 
 def _tenancy(now: GpuState) -> Finding:
     count = now.foreign_processes
-    seen = "nobody else" if count == 0 else f"{count} other process{'es' if count > 1 else ''}"
+    others = "nobody else" if count == 0 else f"{count} other process{'es' if count != 1 else ''}"
+    seen = UNKNOWN if count is None else others
     return Finding("GPU to itself", count == 0, seen, "end what else computes there: `nvidia-smi` lists it")
 
 
+def _telling(now: GpuState) -> Finding:
+    """Errors that ECC finds are left out: many GPUs have no ECC."""
+    absent = ", ".join(name for name in now.unmeasured if name != "ecc_errors")
+    remedy = "without these a verdict is undecided; accept them by name in gate.toml (gates.accept_unmeasured)"
+    return Finding("driver tells what disturbs", not absent, f"not {absent}" if absent else "all", remedy)
+
+
 def _recovery(now: GpuState) -> Finding:
-    action = now.recovery_action
+    action = now.needs
     remedy = f"do what the driver asks for ({action}) before measuring" if action else ""
     return Finding("GPU healthy", action is None, action or "needs nothing", remedy)
 
@@ -110,7 +120,9 @@ def _word(on: bool | None) -> str:
 
 
 ABOUT_GPU: tuple[Callable[[Gpu], Finding], ...] = (_driver, _capability, _whole, _persistence, _clocks, _ecc)
-ABOUT_NOW: tuple[Callable[[GpuState], Finding], ...] = (_throttling, _temperature, _errors, _tenancy, _recovery)
+ABOUT_NOW: tuple[Callable[[GpuState], Finding], ...] = (
+    _throttling, _temperature, _errors, _tenancy, _recovery, _telling,
+)  # fmt: skip
 
 
 def _counters() -> Finding:

@@ -86,7 +86,7 @@ def workload_gates(
         _timed(evaluation, comparison),
         complete_gate(evaluation, comparison, environment),
         possible_gate(comparison, environment.gpu),
-        machine_gate(evaluation),
+        machine_gate(evaluation, policy, environment.gpu),
         clocks_gate(evaluation, policy),
         witnessed,
         counters_gate(evaluation, comparison, policy),

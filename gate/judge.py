@@ -5,7 +5,7 @@ Over workloads all must pass: an intersection of tests needs no correction of al
 
 from __future__ import annotations
 
-from gate.belief import own_work_gate
+from gate.belief import MACHINE_STEP, own_work_gate, unexplained_clocks
 from gate.compare import compare
 from gate.gates import build_gates, unfit_workloads, workload_gates
 from gate.outcomes import OUTCOMES
@@ -30,7 +30,7 @@ NEXT_STEPS = {
     },
     Outcome.UNDECIDED: {
         "measured": "Measure every required workload with `kernel-gate measure-candidate`, then judge again.",
-        "machine": "Free and cool the GPU (`kernel-gate doctor`), then measure again.",
+        "machine": MACHINE_STEP,
         "counters": "Find why the counters contradict the clock; `kernel-gate profile` shows what was launched.",
         "clocks": "Find what disturbs one of the clocks; a candidate that patches timers would.",
         "control": "Quieten the machine (`kernel-gate doctor`), then measure again.",
@@ -55,7 +55,12 @@ def judge(measurement: Measurement, policy: Policy) -> Run:
             gates += workload_gates(found[workload], comparisons[workload], policy, unfit, measurement)
         else:
             gates.append(Gate("measured", workload, Outcome.UNDECIDED, "asked for, and not in the evidence"))
-    odd = oddities(measurement, policy)
+    clocks = tuple(
+        f"{each.workload}: {warning}"
+        for each in measurement.evaluations
+        for warning in unexplained_clocks(each, measurement.environment.gpu)
+    )
+    odd = (*clocks, *oddities(measurement, policy))
     return Run(measurement, policy, present, _verdict(measurement.impl or "nothing", gates, present, odd))
 
 

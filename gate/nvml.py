@@ -198,31 +198,35 @@ def _is_on(mode: Any) -> bool | None:
     return None if present is None else bool(present)
 
 
-def _throttle_reasons(handle: Any) -> tuple[str, ...]:
+def _throttle_reasons(handle: Any) -> tuple[str, ...] | None:
     bits = _ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
     if bits is None:  # the name before driver 535
-        bits = _ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0
-    return tuple(name for bit, name in numbers.THROTTLE_REASONS.items() if bits & bit)
+        bits = _ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+    return None if bits is None else tuple(name for bit, name in numbers.THROTTLE_REASONS.items() if bits & bit)
 
 
-def _throttled_ns(handle: Any) -> dict[str, int]:
+def _throttled_ns(handle: Any) -> dict[str, int | None]:
     counters = {
         name: _ask("nvmlDeviceGetViolationStatus", handle, number) for name, number in numbers.POLICIES.items()
     }
-    return {name: int(counter.violationTime) for name, counter in counters.items() if counter is not None}
+    return {name: None if each is None else int(each.violationTime) for name, each in counters.items()}
 
 
-def _compute_pids(handle: Any) -> list[int]:
-    asked = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetMPSComputeRunningProcesses")
-    return [int(process.pid) for function in asked for process in _ask(function, handle) or ()]
+def _compute_pids(handle: Any) -> list[int] | None:
+    """None where the driver lists no processes at all; that it knows no MPS is no gap: then there are no such."""
+    computing = _ask("nvmlDeviceGetComputeRunningProcesses", handle)
+    behind_mps = _ask("nvmlDeviceGetMPSComputeRunningProcesses", handle) or ()
+    return None if computing is None else [int(process.pid) for process in (*computing, *behind_mps)]
 
 
-def _foreign(pids: Collection[int], own_pids: Collection[int]) -> int:
-    """How many of these processes are not ours.
+def _foreign(pids: Collection[int] | None, own_pids: Collection[int]) -> int | None:
+    """How many of these processes are not ours; None where they are not known.
 
     In a container NVML may number processes as the host does, and ours go unrecognised; then as many as we have
     running are taken for ours.
     """
+    if pids is None:
+        return None
     others = [pid for pid in pids if pid not in own_pids]
     if len(others) < len(pids) or _pids_are_the_hosts():
         return len(others)
@@ -241,4 +245,4 @@ def _recovery_action(handle: Any) -> str | None:
     if values is None or values[0].nvmlReturn != 0:
         return None
     action = int(values[0].value.uiVal)
-    return numbers.RECOVERY_ACTIONS.get(action, f"action {action}") if action else None
+    return numbers.RECOVERY_ACTIONS.get(action, f"action {action}")

@@ -31,6 +31,7 @@ THROTTLE_REASONS: Mapping[int, str] = {
 }
 POLICIES: Mapping[str, int] = {"power": 0, "thermal": 1, "sync_boost": 2, "board_limit": 3, "reliability": 5}
 RECOVERY_ACTIONS: Mapping[int, str] = {
+    0: "none",
     1: "gpu_reset",
     2: "node_reboot",
     3: "drain_p2p",

@@ -9,7 +9,7 @@ from pathlib import Path
 from gate.belief import refuse_disturbed
 from gate.errors import BadInputError, UnfitEnvironmentError
 from gate.files import load, measurement_of, write_record
-from gate.records import Measurement, Workload
+from gate.records import Measurement, Policy, Workload
 
 
 def place(folder: Path, device_name: str) -> Path:
@@ -36,9 +36,9 @@ def refuse_loss(path: Path, workloads: Collection[Workload]) -> None:
         )
 
 
-def record(measurement: Measurement, path: Path) -> None:
+def record(measurement: Measurement, path: Path, policy: Policy) -> None:
     """Writes it. Raises UnfitEnvironmentError for one that was disturbed, or lacks what was asked for."""
-    refuse_disturbed(measurement)
+    refuse_disturbed(measurement, policy)
     lacking = [each.workload for each in measurement.evaluations if each.sdpa is None or not each.sdpa.replicates]
     if lacking:
         raise UnfitEnvironmentError(

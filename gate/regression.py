@@ -152,7 +152,7 @@ def _refusal(new: Evaluation | None, policy: Policy) -> str:
 def _doubt(seen: Evaluation, policy: Policy) -> str:
     """Why evidence is not to be believed, as in a verdict against SDPA; empty where it is."""
     comparison = compare(seen, policy)
-    gates = [machine_gate(seen), clocks_gate(seen, policy)]
+    gates = [machine_gate(seen, policy, None), clocks_gate(seen, policy)]
     gates += [witness_gate(seen, comparison, policy)] if seen.witness else []
     doubts = [f"{gate.name}: {gate.evidence}" for gate in gates if gate and gate.outcome is not Outcome.PASS]
     if (

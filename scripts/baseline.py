@@ -44,7 +44,7 @@ def command(
     if before is not None:
         return _report(measurement, before, path, settings)
     cli.say(times_table(measurement))
-    record(measurement, path)
+    record(measurement, path, settings.gates)
     cli.say(f"written: {path}")
     return 0
 

@@ -179,9 +179,25 @@ def measurement(*evaluations: Evaluation, **changes: Any) -> Measurement:
     return Measurement(**{**example, **changes})
 
 
+def gpu_state(**changes: Any) -> GpuState:
+    """One look at a GPU that works at full speed, for nobody else, and tells all that can be asked."""
+    quiet = GpuState(
+        sm_clock_mhz=1980,
+        memory_clock_mhz=3201,
+        temperature_c=41,
+        power_w=120.0,
+        throttle_reasons=(),
+        throttled_ns=dict.fromkeys(("power", "thermal", "sync_boost", "board_limit", "reliability"), 0),
+        ecc_errors=0,
+        foreign_processes=0,
+        recovery_action="none",
+    )
+    return replace(quiet, **changes)
+
+
 def gpu_evaluation(**changes: Any) -> Evaluation:
     """All that a measurement on a GPU has of a candidate that is faster than flash, the best."""
-    calm = Telemetry(GpuState(sm_clock_mhz=1980), GpuState(sm_clock_mhz=1980))
+    calm = Telemetry(gpu_state(), gpu_state())
     clocks = {arm: ClockPair(5.0, 5.02, 66) for arm in (BASELINE, CANDIDATE)}
     timed = trial(0.8, baseline_ms=0.075)
     watched = tuple(replace(each, telemetry=calm, clocks=clocks) for each in timed.replicates)

@@ -22,7 +22,7 @@ SMALL, MIDDLE, LARGE = Workload(1, 8, 512, 64), Workload(32, 8, 128, 64), Worklo
 """The workloads of its three calls."""
 H200 = Gpu(
     "NVIDIA H200", "0" * 16, "9.0", sm_count=132, sm_clock_max_mhz=1980, memory_clock_max_mhz=3201,
-    memory_bus_bits=6016,
+    memory_bus_bits=6016, ecc=True,
 )  # fmt: skip
 HONEST = {
     "duration_ns": 50_000.0, "instructions": 1e6, "tensor_pct": 50.0, "tensor_instructions": 1e5, "sm_pct": 50.0,

@@ -15,7 +15,7 @@ import pytest
 import gate.device
 from gate.files import from_json, load, write_record
 from gate.findings import Finding
-from gate.records import Build, Evaluation, GpuState, Status, Telemetry, Trial
+from gate.records import Build, Evaluation, Status, Telemetry, Trial
 from scripts import cli
 from tests import examples
 from tests.cuda_candidate import CODE as CUDA_CODE
@@ -696,7 +696,7 @@ def test_compare_refuses_another_candidates_record(evidence, kernel_gate):
 
 
 def test_baseline_records_no_machine_that_was_disturbed(kernel_gate, tmp_path, monkeypatch, one_server):
-    hot = Telemetry(GpuState(), GpuState(throttle_reasons=("hw_thermal_slowdown",)))
+    hot = Telemetry(examples.gpu_state(), examples.gpu_state(throttle_reasons=("hw_thermal_slowdown",)))
     trial = examples.sdpa_trial()
     trial = replace(trial, replicates=tuple(replace(each, telemetry=hot) for each in trial.replicates))
     seen = examples.sdpa_measurement(evaluations=(Evaluation(examples.workload(), sdpa=trial),))

@@ -84,6 +84,14 @@ def test_a_gpu_at_its_power_limit_is_not_at_fault(gpu):
     assert findings()["not throttled"].present
 
 
+def test_a_gpu_whose_throttle_reasons_are_unknown_is_not_called_unthrottled(gpu):
+    for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"):
+        gpu.errors[name] = nvml_fake.NOT_SUPPORTED
+    told = findings()
+    assert not told["not throttled"].present
+    assert "throttle_reasons" in told["driver tells what disturbs"].seen
+
+
 @pytest.mark.parametrize(("driver", "recent"), [("525.60.13", True), ("520.61.05", False), ("unknown", False)])
 def test_an_old_driver_is_told(driver, recent, gpu, monkeypatch):
     monkeypatch.setitem(nvml_fake.ANSWERS, "nvmlSystemGetDriverVersion", lambda nvml: driver)
@@ -96,6 +104,9 @@ def test_an_old_driver_is_told(driver, recent, gpu, monkeypatch):
         ("nvmlDeviceGetTemperature", "temperature", False),
         ("nvmlDeviceGetClockInfo", "clocks", False),
         ("nvmlSystemGetDriverVersion", "driver", False),
+        ("nvmlDeviceGetComputeRunningProcesses", "GPU to itself", False),
+        ("nvmlDeviceGetViolationStatus", "driver tells what disturbs", False),
+        ("nvmlDeviceGetTotalEccErrors", "driver tells what disturbs", True),
         ("nvmlDeviceGetEccMode", "ECC", True),
         ("nvmlDeviceGetTotalEccErrors", "memory errors", True),
         ("nvmlDeviceGetMigMode", "whole GPU (MIG off)", True),

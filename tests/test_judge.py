@@ -32,6 +32,7 @@ from gate.records import (
     Trial,
     Witness,
 )
+from gate.records.gpu import COUNTERS
 from gate.stats.interval import smallest_difference
 from tests import examples
 from tests.profiles import H200
@@ -325,9 +326,10 @@ def test_a_trial_of_other_arms_is_no_comparison():
 
 
 UNSURE = Outcome.UNDECIDED
-CALM = Telemetry(GpuState(sm_clock_mhz=1980), GpuState(sm_clock_mhz=1980))
-HOT = Telemetry(GpuState(), GpuState(throttle_reasons=("hw_thermal_slowdown",)))
-CROWDED = Telemetry(GpuState(), GpuState(foreign_processes=1))
+QUIET = examples.gpu_state()
+CALM = Telemetry(QUIET, QUIET)
+HOT = Telemetry(QUIET, examples.gpu_state(throttle_reasons=("hw_thermal_slowdown",)))
+CROWDED = Telemetry(QUIET, examples.gpu_state(foreign_processes=1))
 
 
 def with_replicates(ratio, **changes):
@@ -348,6 +350,76 @@ def test_a_gpu_that_was_disturbed_gives_no_verdict_on_speed(telemetry, words):
     seen = verdict(with_replicates(0.1, telemetry=telemetry))
     assert seen.outcome is Outcome.UNDECIDED
     assert words in seen.reason
+
+
+BLIND = {"throttled_ns": {}, **{name: None for name in COUNTERS if name != "throttled_ns"}}
+"""A look at a GPU whose driver tells nothing."""
+
+
+def machine_of(telemetry, policy=None, gpu=H200):
+    """The machine gate over replicates that were watched so."""
+    watched = with_replicates(0.8, telemetry=telemetry)
+    seen = verdict(watched, policy=policy, environment=examples.environment(gpu=gpu))
+    return gate_named(seen, "machine"), seen
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", COUNTERS)
+def test_a_counter_that_was_not_read_is_named_and_undecided_unless_the_policy_accepts_it(name, when):
+    gap = replace(CALM, **{when: replace(QUIET, **{name: BLIND[name]})})
+    refused, seen = machine_of(gap)
+    assert (refused.outcome, seen.outcome) == (Outcome.UNDECIDED, Outcome.UNDECIDED)
+    assert f"the driver does not tell {name}" in refused.evidence
+    assert "accept_unmeasured" in seen.next_step
+    accepted, seen = machine_of(gap, Policy(accept_unmeasured=(name,)))
+    assert (accepted.outcome, seen.outcome) == (Outcome.PASS, Outcome.PASS)
+    assert accepted.evidence.endswith(f"not measured, which the policy accepts: {name}")
+    assert "nothing disturbed" not in refused.evidence + accepted.evidence
+
+
+def test_of_a_gpu_that_tells_nothing_nobody_says_that_nothing_disturbed_it():
+    blind = GpuState(**BLIND)
+    gate, seen = machine_of(Telemetry(blind, blind))
+    assert seen.outcome is Outcome.UNDECIDED
+    assert all(name in gate.evidence for name in COUNTERS)
+    assert "nothing" not in gate.evidence
+
+
+def test_what_the_policy_accepts_excuses_no_disturbance():
+    blind = replace(HOT, before=replace(QUIET, power_w=None))
+    gate, seen = machine_of(blind, Policy(accept_unmeasured=COUNTERS))
+    assert seen.outcome is Outcome.UNDECIDED
+    assert gate.evidence.startswith("throttled (hw_thermal_slowdown)")
+
+
+@pytest.mark.parametrize("ecc", [False, None])
+def test_a_gpu_without_ecc_has_no_such_errors_to_count(ecc):
+    uncounted = replace(QUIET, ecc_errors=None)
+    gate, _ = machine_of(Telemetry(uncounted, uncounted), gpu=replace(H200, ecc=ecc))
+    assert gate.outcome is Outcome.PASS
+
+
+def test_a_policy_accepts_only_counters_that_there_are():
+    with pytest.raises(ValueError, match=r"accept_unmeasured names temperature; the counters are throttle_reasons"):
+        Policy(accept_unmeasured=("temperature",))
+
+
+@pytest.mark.parametrize(
+    ("clock", "reasons", "warned"),
+    [(900, (), True), (900, ("sw_power_cap",), False), (900, None, False), (1590, (), False), (None, (), False)],
+)
+def test_a_slow_clock_for_which_the_driver_gives_no_reason_is_a_warning(clock, reasons, warned):
+    slow = Telemetry(QUIET, examples.gpu_state(sm_clock_mhz=clock, throttle_reasons=reasons))
+    _, seen = machine_of(slow, Policy(accept_unmeasured=COUNTERS))
+    assert seen.outcome is Outcome.PASS
+    assert any("of 1980 MHz" in each and "gives no reason" in each for each in seen.warnings) is warned
+
+
+def test_a_clock_that_is_slow_throughout_is_held_against_the_gpus_highest():
+    slow = examples.gpu_state(sm_clock_mhz=900)
+    for gpu, warned in ((H200, True), (replace(H200, sm_clock_max_mhz=None), False), (None, False)):
+        _, seen = machine_of(Telemetry(slow, slow), gpu=gpu)
+        assert any("gives no reason" in each for each in seen.warnings) is warned
 
 
 @pytest.mark.parametrize(("host_ms", "outcome"), [(5.05, Outcome.PASS), (5.6, UNSURE), (4.4, Outcome.UNDECIDED)])

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,8 @@ from gate import nvml
 from gate.errors import UnfitEnvironmentError
 from gate.files import from_json, to_json
 from gate.records import Gpu, GpuState, Telemetry
-from tests import nvml_fake
+from gate.records.gpu import COUNTERS
+from tests import examples, nvml_fake
 from tests.nvml_fake import FakeGpu, FakeNvml
 
 OURS, OTHERS = 100, 200
@@ -84,9 +86,12 @@ def test_a_look_reads_the_state_of_now(fake, on_the_host):
         throttled_ns={"power": 0, "thermal": 7, "sync_boost": 0, "board_limit": 0, "reliability": 0},
         ecc_errors=0,
         foreign_processes=1,
+        recovery_action="none",
     )
 
 
+REASONS = {"nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"}
+TO_REACH_A_GPU = {"nvmlInit", "nvmlShutdown", "nvmlDeviceGetHandleByIndex"}
 OPTIONAL = {
     "nvmlDeviceGetMemoryInfo": "memory_bytes",
     "nvmlSystemGetDriverVersion": "driver",
@@ -108,25 +113,47 @@ def test_what_a_gpu_does_not_tell_is_absent(function, field, error, fake):
 
 
 @pytest.mark.parametrize(
-    ("function", "field", "absent"),
+    ("functions", "fields"),
     [
-        ("nvmlDeviceGetTemperature", "temperature_c", None),
-        ("nvmlDeviceGetPowerUsage", "power_w", None),
-        ("nvmlDeviceGetTotalEccErrors", "ecc_errors", None),
-        ("nvmlDeviceGetViolationStatus", "throttled_ns", {}),
-        ("nvmlDeviceGetFieldValues", "recovery_action", None),
-        ("nvmlDeviceGetComputeRunningProcesses", "foreign_processes", 0),
+        ({"nvmlDeviceGetTemperature"}, {"temperature_c"}),
+        ({"nvmlDeviceGetPowerUsage"}, {"power_w"}),
+        ({"nvmlDeviceGetClockInfo"}, {"sm_clock_mhz", "memory_clock_mhz"}),
+        ({"nvmlDeviceGetTotalEccErrors"}, {"ecc_errors"}),
+        ({"nvmlDeviceGetViolationStatus"}, {"throttled_ns"}),
+        ({"nvmlDeviceGetComputeRunningProcesses"}, {"foreign_processes"}),
+        (REASONS, {"throttle_reasons"}),
+        (set(nvml_fake.ANSWERS) - TO_REACH_A_GPU, set(COUNTERS)),
     ],
 )
-def test_what_a_look_cannot_see_is_absent(function, field, absent, fake):
-    fake.gpus[0].recovery_action, fake.gpus[0].pids = 1, (OTHERS,)
+@pytest.mark.parametrize("error", [nvml_fake.NOT_SUPPORTED, nvml_fake.NO_PERMISSION, nvml_fake.UNKNOWN])
+def test_what_a_look_cannot_see_is_not_measured_and_all_else_is(functions, fields, error, fake):
+    fake.gpus[0].pids = (OTHERS,)
+    fake.errors.update(dict.fromkeys(functions, error))
+    seen = nvml.look(0)
+    assert set(seen.unmeasured) == fields
+    assert from_json(GpuState, to_json(seen), "test") == seen
+
+
+def test_what_a_look_sees_nothing_of_is_not_taken_for_unmeasured(fake):
+    fake.gpus[0].reasons = 0
+    seen = nvml.look(0)
+    assert (seen.throttle_reasons, seen.foreign_processes, seen.recovery_action) == ((), 0, "none")
+    assert not seen.unmeasured
+
+
+@pytest.mark.parametrize("function", ["nvmlDeviceGetMPSComputeRunningProcesses", "nvmlDeviceGetFieldValues"])
+def test_a_driver_without_mps_or_recovery_actions_hides_nothing(function, fake):
     fake.errors[function] = nvml_fake.NOT_SUPPORTED
-    assert getattr(nvml.look(0), field) == absent
+    seen = nvml.look(0)
+    assert (seen.unmeasured, seen.needs) == ((), None)
 
 
-def test_a_counter_that_a_gpu_lacks_leaves_the_others(fake):
-    del fake.gpus[0].violations_ns[3]
-    assert set(nvml.look(0).throttled_ns) == {"power", "thermal", "sync_boost", "reliability"}
+@pytest.mark.parametrize(("number", "unmeasured"), [(0, ()), (1, ("throttled_ns",)), (3, ("throttled_ns",)), (5, ())])
+def test_a_counter_that_a_gpu_lacks_is_null_and_matters_where_it_would_show_a_disturbance(number, unmeasured, fake):
+    del fake.gpus[0].violations_ns[number]
+    seen = nvml.look(0)
+    assert list(seen.throttled_ns.values()).count(None) == 1
+    assert seen.unmeasured == unmeasured
 
 
 def test_an_older_pynvml_without_a_function_is_no_error(fake):
@@ -287,6 +314,14 @@ def test_throttling_between_the_looks_shows_in_its_counter(policy):
 
 def test_a_counter_seen_only_once_shows_nothing():
     assert telemetry({}, {"throttled_ns": {"thermal": 5}}).disturbances == ()
+    assert telemetry({"throttled_ns": {"thermal": None}}, {"throttled_ns": {"thermal": 5}}).disturbances == ()
+
+
+def test_a_replicate_is_measured_by_what_was_read_before_and_after_it():
+    whole = examples.gpu_state()
+    assert Telemetry(whole, whole).unmeasured == ()
+    assert Telemetry(whole, replace(whole, power_w=None)).unmeasured == ("power_w",)
+    assert Telemetry(replace(whole, throttled_ns={}), whole).unmeasured == ("throttled_ns",)
 
 
 @pytest.mark.parametrize("policy", ["power", "reliability", "sync_boost"])
@@ -323,6 +358,7 @@ def test_ecc_errors_disturb_when_they_grow(before, after, grew):
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_gpu_that_needs_recovery_disturbs(when):
     said = telemetry(**{when: {"recovery_action": "gpu_reset"}}).disturbances
+    assert telemetry(**{when: {"recovery_action": "none"}}).disturbances == ()
     assert said == ("the GPU needs recovery (gpu_reset)",)
 
 

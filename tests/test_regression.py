@@ -6,7 +6,7 @@ import pytest
 
 from gate.belief import refuse_disturbed
 from gate.errors import BadInputError, UnfitEnvironmentError
-from gate.records import Evaluation, GpuState, Policy, Telemetry
+from gate.records import Evaluation, Policy, Telemetry
 from gate.regression import Answer, changes, overall
 from tests import examples
 
@@ -171,7 +171,7 @@ def test_a_candidate_that_seems_unchanged_and_is_seen_to_be_slower_gives_no_answ
     assert "contradicted" in seen.evidence
 
 
-HOT = Telemetry(GpuState(), GpuState(throttle_reasons=("hw_thermal_slowdown",)))
+HOT = Telemetry(examples.gpu_state(), examples.gpu_state(throttle_reasons=("hw_thermal_slowdown",)))
 
 
 def throttled(measurement):
@@ -199,6 +199,6 @@ def test_nothing_improved_on_a_record_that_cannot_be_believed_nor_on_such_a_meas
 
 
 def test_a_machine_that_was_disturbed_is_not_recorded():
-    refuse_disturbed(sdpa(4, flash=1.0))
+    refuse_disturbed(sdpa(4, flash=1.0), Policy())
     with pytest.raises(UnfitEnvironmentError, match=r"1,2,64,32 float32: throttled .*kernel-gate doctor"):
-        refuse_disturbed(throttled(sdpa(4, flash=1.0)))
+        refuse_disturbed(throttled(sdpa(4, flash=1.0)), Policy())

@@ -11,6 +11,7 @@ from typing import Literal
 from gate.records.base import SCHEMA_VERSION, Record, require
 from gate.records.build import ResourceLimits
 from gate.records.evidence import Measurement
+from gate.records.gpu import COUNTERS
 from gate.records.workload import Workload
 
 
@@ -52,6 +53,8 @@ class Policy(Record):
     witness_tolerance: float = 0.25
     require_profile: bool = False
     counters_tolerance: float = 0.5
+    accept_unmeasured: tuple[str, ...] = ()
+    """Counters of a GPU (gate/records/gpu.py) without which its machine may judge all the same."""
     resources: ResourceLimits = field(default_factory=ResourceLimits)
 
     def __post_init__(self) -> None:
@@ -72,6 +75,8 @@ class Policy(Record):
             value = getattr(self, name)
             require(0 <= value < 1, f"{name} lies in [0, 1), not at {value}")
         require(0 < self.speedup <= 1, f"speedup, a ratio of times, lies in (0, 1], not at {self.speedup}")
+        unknown = sorted(set(self.accept_unmeasured) - set(COUNTERS))
+        require(not unknown, f"accept_unmeasured names {', '.join(unknown)}; the counters are {', '.join(COUNTERS)}")
         require(self.min_replicates >= 2, "fewer than 2 replicates show no spread")
 
 
