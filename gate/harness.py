@@ -1,12 +1,11 @@
 """Calls a candidate once on each of a few cases, and looks at nothing: for compute-sanitizer to watch.
 
-`python -m gate.harness REQUEST.json`, with a HarnessRequest. Inputs are made on the host, so that hardly a kernel
+`gate/bootstrap.py` starts it, with the file of a HarnessRequest. Inputs are made on the host, so that hardly a kernel
 runs but the candidate's own, in allocations of their own size, so that every access beyond one is seen.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
@@ -53,7 +52,3 @@ def _run(device: Device, implementation: Implementation, case: Case) -> bool:
             return False
         raise
     return True
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

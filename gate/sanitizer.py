@@ -7,13 +7,13 @@ on small cases, once for each tool.
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from gate import bootstrap
 from gate.cuda_tools import need_tool
 from gate.errors import BadInputError
 from gate.files import to_json, write_text
@@ -27,7 +27,7 @@ from gate.workers import WorkerServer
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 PROGRAM = "compute-sanitizer"
 TOOL_S = 300.0
-HARNESS = [sys.executable, "-P", "-m", "gate.harness"]
+HARNESS = bootstrap.command("gate.harness")
 MOST_FINDINGS = 5
 RAN = "kernel-gate: ran"
 SUMMARY = re.compile(

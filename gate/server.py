@@ -1,9 +1,9 @@
 """The fork server: has torch imported, runs each job in a fresh process, and ends what does not end by itself.
 
-`python -m gate.server` speaks JSON lines: a request on standard input, one answer on standard output. A job runs in a
-session of its own, as the leader of its process group, and says its reply through a pipe. When it is over, by
-whatever way, everything it started is killed: this process is the subreaper of its descendants, so that a daemon
-that forked twice is found too.
+`gate/bootstrap.py` starts it. It writes an empty line to standard output once it can take jobs. From then on it
+speaks JSON lines: a request on standard input, one answer on standard output. A job runs in a session of its own, as
+the leader of its process group, and says its reply through a pipe. When it is over, by whatever way, all that it
+started is killed: this process is the subreaper of its descendants, so that a daemon that forked twice is found too.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
     confinement.prepare()
     confinement.conceal()
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    answers.write("\n")
+    answers.flush()
     for line in requests:
         answers.write(json.dumps(run_job(json.loads(line), requests)) + "\n")
         answers.flush()
@@ -232,7 +234,3 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     serve(sys.stdin, answers)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,13 +14,18 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from gate.errors import GateError
+from gate import bootstrap
+from gate.errors import GateError, UnfitEnvironmentError
 from gate.programs import stripped_environment
 from gate.records import Status
 from gate.settings import LimitSettings
 
+START_S = 180.0
+"""How long the server may take to import torch, on a busy machine from a cold disk. Its end is noticed at once."""
 GRACE_S = 30.0
 """How long the server may take beyond its job's limit: to fork, to kill, to read what was printed."""
+EXIT_S = 2.0
+"""How long a server that hung up may take to print why, and to exit."""
 ENDED = {"time": Status.TIMED_OUT, "memory": Status.OUT_OF_MEMORY, "server": Status.CRASHED}
 """How a job ended that was ended, by the cause."""
 
@@ -70,7 +75,12 @@ class Ending:
     @property
     def last_words(self) -> str:
         """The last line that it printed."""
-        return next((line for line in reversed(self.output.splitlines()) if line.strip()), "")
+        return last_line(self.output)
+
+
+def last_line(output: str) -> str:
+    """The last line that says something."""
+    return next((line for line in reversed(output.splitlines()) if line.strip()), "")
 
 
 def _signal_name(number: int) -> str:
@@ -79,13 +89,44 @@ def _signal_name(number: int) -> str:
     return signal.Signals(number).name
 
 
+@dataclass
+class _Server:
+    """The server's process, the file of what it prints, and whether it has said that it can take jobs."""
+
+    process: subprocess.Popen[str]
+    printed: int
+    ready: bool = False
+
+    def exit_code(self) -> int | None:
+        """Of a server that ended by itself or was killed; None where it still lives."""
+        try:
+            return self.process.wait(timeout=EXIT_S)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def close(self, patience_s: float) -> str:
+        """Hangs up, upon which the server ends; or else ends it. Returns all that it printed."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):  # it ended before us, and a request was left unread
+                    pipe.close()
+        try:
+            self.process.wait(timeout=patience_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        printed = os.pread(self.printed, os.fstat(self.printed).st_size, 0)
+        os.close(self.printed)
+        return printed.decode(errors="replace")
+
+
 class WorkerServer:
     """A fork server, from its first use or `start`; leaving the context ends it and whatever job it runs."""
 
     def __init__(self, limits: LimitSettings) -> None:
         self._limits = limits
         self._entered = False
-        self._process: subprocess.Popen[str] | None = None
+        self._server: _Server | None = None
 
     def __enter__(self) -> WorkerServer:
         self._entered = True
@@ -96,65 +137,103 @@ class WorkerServer:
         self._running()
         return self
 
-    def _started(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "gate.server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=stripped_environment(os.environ),
-            start_new_session=True,  # Ctrl-C reaches us alone; the server ends when we hang up
-        )
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._entered = False
-        if self._process is not None:
-            self._end(self._process)
-
-    def _end(self, process: subprocess.Popen[str], patience_s: float = 10.0) -> None:
-        """Hangs up, upon which the server ends; or else ends it. The next call would start another."""
-        self._process = None
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # it ended before us, and a request was left unread
-                    pipe.close()
-        try:
-            process.wait(timeout=patience_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        self._end()
 
     def call(self, job: Mapping[str, Any], seconds: float) -> Ending:
         """Runs one job in a fresh process.
 
         The server holds the job to `seconds`; we hold the server to a little more, for a job may stop it. A job whose
-        server is gone has crashed, and the next has a new server.
+        server was killed or stopped has crashed, and the next has a new server. Raises UnfitEnvironmentError where
+        the server cannot be started, or fails by itself.
         """
-        process, started = self._running(), time.monotonic()
+        server, started = self._ready(), time.monotonic()
         limits = {"seconds": seconds, "memory_mb": self._limits.memory_mb, "file_mb": self._limits.file_mb}
-        answer = _answer(process, json.dumps({"job": job, "limits": limits}), seconds + GRACE_S)
+        answer = _answer(server.process, json.dumps({"job": job, "limits": limits}), seconds + GRACE_S)
         if answer:
             return Ending(**json.loads(answer))
-        self._end(process, patience_s=0.0)
-        return Ending("", process.returncode, "server", time.monotonic() - started, 0, "")
+        code = server.exit_code()  # before we hang up, upon which it would exit as well
+        printed = self._end(patience_s=0.0)
+        if code is not None and code > 0:
+            raise UnfitEnvironmentError(f"the fork server failed: {_reason(code, printed)}; see `kernel-gate doctor`")
+        return Ending("", server.process.returncode, "server", time.monotonic() - started, 0, "")
 
-    def _running(self) -> subprocess.Popen[str]:
+    def _running(self) -> _Server:
         if not self._entered:
             raise GateError("the fork server was not started; use it as a context manager")
-        self._process = self._process or self._started()
-        return self._process
+        if self._server is not None and self._server.ready and self._server.process.poll() is not None:
+            self._end()  # it ended while no job ran: no job's fault
+        self._server = self._server or _start()
+        return self._server
+
+    def _ready(self) -> _Server:
+        """The server, once it has imported torch. Raises UnfitEnvironmentError where that never comes to be."""
+        server = self._running()
+        if not server.ready and not _line(server.process, START_S):
+            code = server.exit_code()
+            raise _not_started(_reason(code, self._end(patience_s=0.0)))
+        server.ready = True
+        return server
+
+    def _end(self, patience_s: float = 10.0) -> str:
+        """Ends the server, where there is one; the next call would start another. Returns all that it printed."""
+        server, self._server = self._server, None
+        return server.close(patience_s) if server else ""
+
+
+def _start() -> _Server:
+    printed = os.memfd_create("kernel-gate-server")  # a pipe would fill up, and a disk may be full
+    try:
+        process = subprocess.Popen(
+            bootstrap.command("gate.server"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=printed,
+            text=True,
+            env=stripped_environment(os.environ),
+            start_new_session=True,  # Ctrl-C reaches us alone; the server ends when we hang up
+        )
+    except OSError as error:
+        os.close(printed)
+        raise _not_started(str(error)) from None
+    return _Server(process, printed)
+
+
+def _reason(code: int | None, printed: str) -> str:
+    """Why there is no server: its last line, where it exited by itself and printed one."""
+    if code is None:
+        return f"it was not ready after {START_S:.0f} s"
+    if code < 0:
+        return f"it was ended by {_signal_name(-code)}"
+    return last_line(printed) or f"it exited with code {code}"
+
+
+def _not_started(reason: str) -> UnfitEnvironmentError:
+    python = sys.executable or "python3"
+    absent = "ModuleNotFoundError" in reason
+    install = f"install Kernel Gate's dependencies for this Python: {python} -m pip install kernel-gate"
+    remedy = install if absent else f"see whether `{python} -c 'import torch'` works here"
+    return UnfitEnvironmentError(f"the fork server did not start: {reason}; {remedy}")
 
 
 def _answer(process: subprocess.Popen[str], request: str, limit_s: float) -> str:
     """One line for a line; empty where the server is gone, or says nothing for so long."""
-    if process.stdin is None or process.stdout is None:
+    if process.stdin is None:
         raise GateError("the fork server has no pipes; report this")
     try:
         process.stdin.write(request + "\n")
         process.stdin.flush()
     except BrokenPipeError:
         return ""
+    return _line(process, limit_s)
+
+
+def _line(process: subprocess.Popen[str], limit_s: float) -> str:
+    """The next line that it answers; empty where it has ended, or says nothing for so long."""
+    if process.stdout is None:
+        raise GateError("the fork server has no pipes; report this")
     answered, _, _ = select.select([process.stdout], [], [], limit_s)
     return process.stdout.readline() if answered else ""

@@ -13,6 +13,7 @@ from gate import cuda_tools
 from gate.pipeline import Bench
 from gate.workers import WorkerServer
 from tests import examples
+from tests.bare import make_bare_python
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,6 +25,12 @@ def surroundings(request: pytest.FixtureRequest) -> Iterator[None]:
         patch.delenv("IMPL", raising=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts behind itself has it ignored
         yield
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with the dependencies alone."""
+    return make_bare_python(tmp_path_factory.mktemp("bare") / "venv")
 
 
 @pytest.fixture(scope="session")

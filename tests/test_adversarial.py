@@ -51,7 +51,7 @@ def test_every_adversarial_kernel_ends_as_its_status_and_the_gate_survives(name,
     assert words in last[2] or words in run.verdict.reason, run.verdict.reason
     assert (run.verdict.outcome, run.verdict.exit_code) == (outcome, exit_code)
     assert from_json(Run, to_json(run), name) == run
-    assert children(bench.server._process.pid) == ""
+    assert children(bench.server._server.process.pid) == ""
 
 
 def test_the_daemon_that_a_kernel_leaves_is_found_though_it_took_a_session_of_its_own(

@@ -103,7 +103,7 @@ def test_a_kernel_without_landlock_confines_what_it_can(monkeypatch):
 def test_the_server_is_hidden_from_a_process_of_the_same_user_without_landlock_too(server, message):
     """As a job is that was not confined, and has no capability."""
     assert message("raise Exception('the server is there')")
-    pid = server._process.pid
+    pid = server._server.process.pid
     code = f"from gate.confinement import _give_up_privileges as g; g(); open('/proc/{pid}/environ').read()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "PermissionError" in done.stderr

@@ -3,14 +3,16 @@
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from gate.errors import GateError
+from gate.errors import GateError, UnfitEnvironmentError
 from gate.files import to_json
 from gate.messages import CheckRequest
 from gate.programs import ALLOWED_ENVIRONMENT, stripped_environment
@@ -223,19 +225,69 @@ def test_a_server_must_be_started():
 
 def test_leaving_the_context_ends_the_server():
     with WorkerServer(examples.limits()) as server:
-        pid = server.start()._process.pid
+        pid = server.start()._server.process.pid
         assert alive(pid)
     assert not alive(pid)
 
 
-def test_a_job_whose_server_is_gone_has_crashed_and_the_next_has_a_new_one(tmp_path):
-    with WorkerServer(examples.limits()) as server:
-        server.start()._process.kill()
-        server._process.wait()
-        ending = server.call(job(tmp_path, "pass"), 60.0)
+def test_a_job_whose_server_is_killed_has_crashed_and_the_next_has_a_new_one(tmp_path):
+    started = tmp_path / "started"
+    with WorkerServer(examples.limits()) as server, ThreadPoolExecutor(1) as pool:
+        called = pool.submit(server.call, job(tmp_path, f"open({str(started)!r}, 'w'){FOREVER}"), 600.0)
+        assert eventually(started.exists), "the job did not start"
+        server._server.process.kill()
+        ending = called.result()
         assert ending.status is Status.CRASHED
         assert "the server that ran it" in ending.message
         assert server.call(job(tmp_path, "pass"), 60.0).status is Status.OK
+        server._server.process.kill()  # while it has no job: that is laid to none
+        server._server.process.wait()
+        assert server.call(job(tmp_path, "pass"), 60.0).status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("torch", "said"),
+    [
+        ("raise ImportError('libcudart.so: cannot open')", "ImportError: libcudart.so: cannot open; see whether"),
+        ("raise ModuleNotFoundError('No module named x')", "No module named x; install Kernel Gate's dependencies"),
+        ("import os; os.kill(os.getpid(), 9)", "did not start: it was ended by SIGKILL; see whether"),
+        ("import os; os._exit(3)", "did not start: it exited with code 3; see whether"),
+    ],
+    ids=["torch is broken", "something is not installed", "killed", "silent"],
+)
+def test_a_server_that_does_not_start_says_why_and_is_no_crash_of_a_job(torch, said, tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text(torch)
+    monkeypatch.syspath_prepend(tmp_path)
+    with WorkerServer(examples.limits()) as server, pytest.raises(UnfitEnvironmentError) as error:
+        server.call(job(tmp_path, "pass"), 60.0)
+    assert said in str(error.value)
+    assert "attack" not in str(error.value)
+
+
+def test_a_server_whose_python_is_not_there_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no_python"))
+    with (
+        pytest.raises(UnfitEnvironmentError, match=r"no_python.*see whether"),
+        WorkerServer(examples.limits()) as server,
+    ):
+        server.call({}, 1.0)
+
+
+def test_a_server_that_never_gets_ready_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    (tmp_path / "torch.py").write_text("import time; time.sleep(600)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("gate.workers.START_S", 0.1)
+    monkeypatch.setattr("gate.workers.EXIT_S", 0.1)
+    with WorkerServer(examples.limits()) as server, pytest.raises(UnfitEnvironmentError, match="not ready after"):
+        server.call(job(tmp_path, "pass"), 60.0)
+
+
+def test_a_server_that_fails_by_itself_is_a_fault_of_the_machine(tmp_path):
+    with WorkerServer(examples.limits()) as server:
+        server.call(job(tmp_path, "pass"), 60.0)
+        resource.prlimit(server._server.process.pid, resource.RLIMIT_NOFILE, (3, 3))
+        with pytest.raises(UnfitEnvironmentError, match=r"failed: OSError: .*Too many open files"):
+            server.call(job(tmp_path, "pass"), 60.0)
 
 
 PARENT = """
@@ -243,7 +295,7 @@ import json, sys
 from gate.workers import WorkerServer
 from tests import examples
 with WorkerServer(examples.limits()) as server:
-    print(server.start()._process.pid, flush=True)
+    print(server.start()._server.process.pid, flush=True)
     server.call(json.loads(sys.argv[1]), 600.0)
 """
 
@@ -252,7 +304,7 @@ def test_a_server_that_somebody_stopped_does_not_hang_the_gate(tmp_path, monkeyp
     monkeypatch.setattr("gate.workers.GRACE_S", 0.5)
     with WorkerServer(examples.limits()) as server:
         server.call(job(tmp_path, "pass"), 60.0)  # it has torch imported from now on
-        process = server._process
+        process = server._server.process
         os.kill(process.pid, signal.SIGSTOP)
         assert server.call(job(tmp_path, "pass"), 1.0).status is Status.CRASHED
     assert process.returncode == -signal.SIGKILL

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from gate import bootstrap
 from gate.cuda_tools import REMEDIES, find_tool
 from gate.errors import GateError
 from gate.files import from_json, to_json, write_text
@@ -19,7 +19,7 @@ from gate.records import KernelCounters, Profile, Status
 from gate.watching import Finished, watch
 from gate.workers import WorkerServer
 
-HARNESS = (sys.executable, "-P", "-m", "gate.profiling.harness")
+HARNESS = tuple(bootstrap.command("gate.profiling.harness"))
 MARKER = "spin_kernel"
 """Part of the name of torch's kernel that does nothing: the harness's empty launch."""
 QUERY_S = 60.0

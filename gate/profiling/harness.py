@@ -1,6 +1,6 @@
 """Launches exactly a workload's call, once, in a range of its own: for ncu to count.
 
-`python -m gate.profiling.harness REQUEST.json`, with a HarnessRequest. Before each call stands an empty launch in the
+`gate/bootstrap.py` starts it, with the file of a HarnessRequest. Before each call stands an empty launch in the
 same range, so that launches can be told apart by call. The last line that is printed is a HarnessAnswer.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import random
 import resource
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -115,7 +114,3 @@ def _seconds(launch: Callable[[], object]) -> float:
         torch.cuda.synchronize()
         seen.append(start.elapsed_time(end) / 1e3 / BATCH)
     return min(seen)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
