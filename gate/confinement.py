@@ -3,7 +3,7 @@
     not dumpable        the servers and the witness themselves: who has no capability for it cannot trace them, nor
                         read their memory or environment in /proc (prctl(2), PR_SET_DUMPABLE)
     no new privileges   sudo and other set-uid programs stay without effect
-    no capabilities     of those by which root could trace, signal, set clocks or load modules
+    no capabilities     of those by which root could trace, signal, set clocks, load modules or make files immutable
     Landlock, ABI 2     files are written in few places only; no process outside can be traced, nor its memory or
                         environment read in /proc, not even by root
     Landlock, ABI 6     no process outside can be signalled
@@ -19,7 +19,6 @@ import ctypes
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -35,11 +34,11 @@ TRUNCATE_ABI, SCOPE_SIGNAL = 3, 1 << 1
 # Abstract sockets are not scoped: CUDA shares memory between processes over them.
 
 CAPABILITY_VERSION = 0x20080522  # linux/capability.h, as the numbers
-KILL, NET_ADMIN, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN = 5, 12, 16, 17, 19, 21
+KILL, LINUX_IMMUTABLE, NET_ADMIN, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN = 5, 9, 12, 16, 17, 19, 21
 SYS_BOOT, SYS_NICE, SYS_RESOURCE, SYS_TIME, MKNOD, PERFMON, BPF = 22, 23, 24, 25, 27, 38, 39
 DROPPED = (
-    KILL, NET_ADMIN, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN, SYS_BOOT, SYS_NICE, SYS_RESOURCE, SYS_TIME,
-    MKNOD, PERFMON, BPF,
+    KILL, LINUX_IMMUTABLE, NET_ADMIN, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN, SYS_BOOT, SYS_NICE, SYS_RESOURCE,
+    SYS_TIME, MKNOD, PERFMON, BPF,
 )  # fmt: skip
 
 MADE_CACHES, OTHER_CACHES = (".triton", ".nv"), (".ccache", ".cache/ccache", ".cache/torch")
@@ -59,8 +58,8 @@ def conceal(hidden: bool = True) -> None:
 def confine(directories: Iterable[str] = (), kept: Collection[int] = ()) -> int:
     """Confines this process and all that it starts; returns the ABI that was used, 0 for none.
 
-    What is written goes to `directories`, the temporary folder, devices and caches; of the capabilities, those in
-    `kept` stay. For good: there is no way back.
+    What is written goes to `directories`, devices and caches; of the capabilities, those in `kept` stay. For good:
+    there is no way back.
     """
     _give_up_privileges(kept)
     abi = landlock_abi()
@@ -68,7 +67,7 @@ def confine(directories: Iterable[str] = (), kept: Collection[int] = ()) -> int:
         return 0
     rights = CHANGES | (TRUNCATE if abi >= TRUNCATE_ABI else 0)
     ruleset = _ruleset(rights, SCOPE_SIGNAL if abi >= SIGNAL_ABI else 0)
-    for folder in (*directories, tempfile.gettempdir(), "/dev", "/proc", *_caches()):
+    for folder in (*directories, "/dev", "/proc", *_caches()):
         with contextlib.suppress(OSError):  # it is not there
             _allow(ruleset, rights, folder)
     done = _syscall(RESTRICT_SELF, ruleset, 0)

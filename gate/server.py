@@ -4,6 +4,7 @@
 speaks JSON lines: a request on standard input, one answer on standard output. A job runs in a session of its own, as
 the leader of its process group, and says its reply through a pipe. When it is over, by whatever way, all that it
 started is killed: this process is the subreaper of its descendants, so that a daemon that forked twice is found too.
+Its temporary folder (gate/scratch.py) is removed then.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from gate import confinement
+from gate import confinement, scratch
+from gate.job_memory import JobMemory, children
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 TICK_S = 0.05  # how often a job's memory and time are looked at
 LAST_TICK_S = 0.002  # once its reply is complete: it should be gone at once
 REPLY_BYTES = 64 << 20
 OUTPUT_BYTES = 4000
-PAGE = os.sysconf("SC_PAGE_SIZE")
+JOB_FOLDERS = {"compile": "directory", "play": "folder", "referee": "folder"}
+"""The field of a request that names a folder beside the temporary one which that kind of job writes to."""
 
 
 def serve(requests: IO[str], answers: IO[str]) -> None:
@@ -43,28 +44,33 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     answers.write("\n")
     answers.flush()
-    for line in requests:
-        answers.write(json.dumps(run_job(json.loads(line), requests)) + "\n")
-        answers.flush()
+    try:
+        for line in requests:
+            answers.write(json.dumps(run_job(json.loads(line), requests)) + "\n")
+            answers.flush()
+    finally:
+        scratch.remove_leftovers()
 
 
 def run_job(request: dict[str, Any], control: IO[str]) -> dict[str, Any]:
     """Runs `request["job"]` in a fresh process within `request["limits"]`, and tells how it ended."""
+    with scratch.temporary_folder() as folder, tempfile.TemporaryFile(dir=scratch.parent_folder()) as output:
+        return _run_in(folder, request, output, control)
+
+
+def _run_in(folder: str, request: dict[str, Any], output: IO[bytes], control: IO[str]) -> dict[str, Any]:
     read_end, write_end = os.pipe()
-    with tempfile.TemporaryFile() as output:
-        started = time.monotonic()
-        pid = os.fork()
-        if pid == 0:
-            os.close(read_end)
-            _become_job(request, write_end, output)
-        os.close(write_end)
-        ending = _Watch(pid, read_end, request["limits"], control).until_over()
-        seconds = time.monotonic() - started
-        ending |= {"seconds": seconds, "output": _tail(output)}
-    return ending
+    started = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_end)
+        _become_job(request, folder, write_end, output)
+    os.close(write_end)
+    ending = _Watch(pid, read_end, request["limits"], control).until_over()
+    return ending | {"seconds": time.monotonic() - started, "output": _tail(output)}
 
 
-def _become_job(request: dict[str, Any], reply: int, output: IO[bytes]) -> NoReturn:
+def _become_job(request: dict[str, Any], folder: str, reply: int, output: IO[bytes]) -> NoReturn:
     """The child's life. It leaves by `_exit`, so that nothing of the server's is run or flushed twice."""
     code = 1
     try:
@@ -73,7 +79,8 @@ def _become_job(request: dict[str, Any], reply: int, output: IO[bytes]) -> NoRet
         _limit(request["limits"])
         _redirect(output)
         _close_all_but(reply)
-        _confine(request["job"])
+        scratch.adopt(folder)
+        _confine(request["job"], folder)
         from gate import jobs
 
         _write_all(reply, jobs.run(request["job"]).encode())
@@ -106,16 +113,17 @@ def _close_all_but(reply: int) -> None:
     os.closerange(reply + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _confine(job: dict[str, Any]) -> None:
-    """A compiler writes into its own folder besides. The witness stays hidden from the candidate beside it.
+def _confine(job: dict[str, Any], folder: str) -> None:
+    """To its temporary folder, and what its requests name. The witness stays hidden from the candidate beside it.
 
     What watches a candidate is not confined: the program under it confines itself (gate/watching.py).
     """
     if job["kind"] == "watch":
         return
-    folders = [json.loads(each)["directory"] for each in job["requests"]] if job["kind"] == "compile" else []
+    named = JOB_FOLDERS.get(job["kind"])
+    others = [json.loads(each)[named] for each in job["requests"]] if named else []
     confinement.conceal(job["kind"] == "referee")
-    confinement.confine(folders)
+    confinement.confine([folder, *others])
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
@@ -130,7 +138,7 @@ class _Watch:
     def __init__(self, pid: int, reply: int, limits: dict[str, Any], control: IO[str]) -> None:
         self.pid, self.reply, self.control = pid, reply, control
         self.deadline = time.monotonic() + limits["seconds"]
-        self.most_bytes = _resident_bytes(pid) + (limits["memory_mb"] << 20)
+        self.memory = JobMemory(pid, limits["memory_mb"] << 20)
         self.peak_bytes = 0
         self.received = bytearray()
 
@@ -154,7 +162,7 @@ class _Watch:
         if self.control.fileno() in ready:  # one request at a time: what can be read now is the hang-up
             _kill_group(self.pid)
             _reap_orphans()
-            os._exit(0)
+            raise SystemExit  # by way of what removes the job's files
         if self.reply in ready and not self._read_some():
             waiting.remove(self.reply)
 
@@ -168,9 +176,9 @@ class _Watch:
         return state if pid else None
 
     def _broken_limit(self) -> str | None:
-        resident = sum(_resident_bytes(pid) for pid in _descendants(os.getpid()))
-        self.peak_bytes = max(self.peak_bytes, resident)
-        if resident > self.most_bytes:
+        exceeded = self.memory.exceeds_limit()
+        self.peak_bytes = max(self.peak_bytes, self.memory.held)
+        if exceeded:
             return "memory"
         return "time" if time.monotonic() > self.deadline else None
 
@@ -185,28 +193,6 @@ class _Watch:
         return self.received.decode(errors="replace")
 
 
-def _descendants(pid: int) -> Iterator[int]:
-    """All processes below this one: of a subreaper, those too whose parents ended."""
-    for child in _children(pid):
-        yield child
-        yield from _descendants(child)
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:  # it ended meanwhile
-        return []
-    return [int(child) for text in lists for child in text.split()]
-
-
-def _resident_bytes(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
-    except (OSError, IndexError):
-        return 0
-
-
 def _kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):  # all of it ended by itself
         os.killpg(pid, signal.SIGKILL)
@@ -214,7 +200,7 @@ def _kill_group(pid: int) -> None:
 
 def _reap_orphans() -> None:
     """Kills what the job left behind; each death may hand further orphans to this process."""
-    while orphans := _children(os.getpid()):
+    while orphans := children(os.getpid()):
         for orphan in orphans:
             os.kill(orphan, signal.SIGKILL)
             os.waitpid(orphan, 0)

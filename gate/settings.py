@@ -48,7 +48,7 @@ class LimitSettings(Record):
     replicate_s: float = 60.0
     profile_s: float = 120.0
     memory_mb: int = 8192
-    """Resident memory over what the process began with, in 2**20 bytes."""
+    """Resident, of all its processes, shared pages counted once, over what the first began with; in 2**20 bytes."""
     file_mb: int = 1024
     """The largest file it may write, in 2**20 bytes."""
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gate import confinement
+from gate import confinement, scratch
 from gate.files import from_json, to_json
 from gate.messages import Watched, Watching
 from gate.programs import run_program
@@ -64,7 +64,9 @@ def confine_watched() -> None:
     Where the driver lets administrators alone read counters, it keeps what makes it one: docs/security.md.
     """
     admins_only = parameter("RmProfilingAdminOnly") == "1"
-    confinement.confine(kept=(confinement.SYS_ADMIN, confinement.PERFMON) if admins_only else ())
+    kept = (confinement.SYS_ADMIN, confinement.PERFMON) if admins_only else ()
+    own = filter(None, [os.environ.get(scratch.VARIABLES[0])])  # the job's temporary folder
+    confinement.confine(directories=own, kept=kept)
 
 
 def parameter(name: str) -> str | None:

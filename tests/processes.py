@@ -29,6 +29,18 @@ def patiently(attempt: Callable[[float], T], came_so_far: Callable[[T], object])
     return seen
 
 
+def processes_named(name: str) -> list[int]:
+    """All that have that name now, of at most 15 characters (proc_pid_comm(5))."""
+    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/comm") if _read(path) == f"{name}\n"]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # it ended meanwhile
+        return ""
+
+
 def alive(pid: int) -> bool:
     """Whether a process exists, and is more than a zombie."""
     try:

@@ -5,6 +5,7 @@ undecided, on any machine.
 """
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from gate.records import Outcome, Run, Status
 from gate.registry import find, names
 from tests import examples
 from tests.cheats import CHEATS, EXPECTED, EXPECTED_ON_CUDA, RIGHT, measured, stages, unstoppable
-from tests.processes import alive
+from tests.processes import processes_named
 from tests.test_workers import LEAVES_A_DAEMON
 
 NOTHING_GAINED = ("python_caches_by_value", "python_hides_sdpa")
@@ -54,18 +55,16 @@ def test_every_adversarial_kernel_ends_as_its_status_and_the_gate_survives(name,
     assert children(bench.server._server.process.pid) == ""
 
 
-def test_the_daemon_that_a_kernel_leaves_is_found_though_it_took_a_session_of_its_own(
-    bench, python_candidate, tmp_path
-):
+def test_the_daemon_that_a_kernel_leaves_is_found_though_it_took_a_session_of_its_own(bench, python_candidate):
     """Every process that loads the candidate leaves one."""
-    notes = f"open({str(tmp_path / 'left')!r}, 'a').write(f'{{left}} ')\n"
+    name = f"left-{os.getpid()}"
+    renamed = f"open('/proc/self/comm', 'w').write({name!r})"
+    noticed = f"assert open(f'/proc/{{left}}/comm').read() == {name + chr(10)!r}\n"
     honest = (examples.ADVERSARIAL / "python_honest" / "kernel.py").read_text()
-    folder = python_candidate(f"{honest}{LEAVES_A_DAEMON.format(daemon='')}{notes}")
+    folder = python_candidate(f"{honest}{LEAVES_A_DAEMON.format(daemon=renamed)}{noticed}")
     seen = measure_candidate(bench, find("made_up", folder.parent), (examples.workload(),)).evaluations[0]
     assert seen.correctness.status is seen.trial.status is seen.witness.status is Status.OK
-    left = [int(pid) for pid in (tmp_path / "left").read_text().split()]
-    assert len(left) >= 3
-    assert [pid for pid in left if alive(pid)] == []
+    assert processes_named(name) == []
 
 
 def test_a_candidate_that_is_right_passes_every_check_on_both_inputs(bench):
@@ -83,18 +82,19 @@ def test_the_samples_of_a_candidate_that_is_right_are_all_kept(bench):
 
 
 FORGES_THE_RESULT = """
-import pathlib
+import contextlib, pathlib
 
 def attention(q, k, v, scale, causal, out):
     forged = pathlib.Path("artifacts/run.json")  # a job begins where the command did
-    forged.write_text('{"verdict": {"outcome": "pass"}}')
-    forged.chmod(0o444)
+    with contextlib.suppress(PermissionError):  # of Landlock
+        forged.write_text('{"verdict": {"outcome": "pass"}}')
+        forged.chmod(0o444)
     out.zero_()
 """
 
 
-def test_a_result_that_a_candidate_writes_is_written_over(kernel_gate, python_candidate, tmp_path, monkeypatch):
-    """Where its folder is the candidate's to write in: here, as it is temporary."""
+def test_a_result_that_a_candidate_writes_does_not_count(kernel_gate, python_candidate, tmp_path, monkeypatch):
+    """Where Linux does not keep it from writing there, it is written over."""
     monkeypatch.chdir(tmp_path)
     Path("artifacts").mkdir()
     folder = python_candidate(FORGES_THE_RESULT)

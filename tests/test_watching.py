@@ -16,6 +16,7 @@ from gate.sanitizer import HARNESS as SANITIZED
 from gate.sanitizer import HarnessRequest as SanitizedRequest
 from gate.watching import watch
 from tests.processes import DEADLINE_S, alive, eventually
+from tests.test_workers import LEAVES_A_DAEMON
 
 TINY = Workload(1, 2, 64, 32, "float32")
 CASES = {
@@ -30,13 +31,8 @@ try:
 except OSError as error:
     print("stopped by", type(error).__name__)
 print(*(line for line in status.splitlines() if line.startswith(("CapEff", "NoNewPrivs"))), sep="\\n")
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        pathlib.Path({pid!r}).write_text(str(os.getpid()))
-        import time; time.sleep(600)
-    os._exit(0)
-os.wait()
+{leaves}
+print("left:", left)
 
 def attention(q, k, v, scale, causal, out):
     raise ValueError("seen enough")
@@ -45,28 +41,27 @@ def attention(q, k, v, scale, causal, out):
 
 @pytest.fixture(params=CASES)
 def spied(request, server, tmp_path, python_candidate):
-    """What a candidate prints of its surroundings under a tool, and the process that it left behind."""
+    """What a candidate prints under a tool: of its surroundings, and of the process that it left behind."""
     theirs = Path(__file__).with_name(f".of_a_test_{request.param}")
-    pid = tmp_path / "pid"
-    folder = python_candidate(SPY.replace("{theirs!r}", repr(str(theirs))).replace("{pid!r}", repr(str(pid))), "spy")
+    leaves = LEAVES_A_DAEMON.format(daemon="")
+    folder = python_candidate(SPY.replace("{theirs!r}", repr(str(theirs))).replace("{leaves}", leaves), "spy")
     harness, asked, options = CASES[request.param]
     path = tmp_path / "request.json"
     write_text(path, to_json(asked(str(folder / "kernel.py"))))
     try:
-        yield watch(server, [*harness, str(path), *options], DEADLINE_S), pid
+        yield watch(server, [*harness, str(path), *options], DEADLINE_S)
         assert not theirs.exists() or landlock_abi() < 2
     finally:
         theirs.unlink(missing_ok=True)
 
 
 def test_a_candidate_under_a_tool_is_confined_and_leaves_nothing_behind(spied):
-    finished, pid = spied
-    assert "seen enough" in finished.output
-    said = dict(line.split(":", 1) for line in finished.output.splitlines() if line.startswith(("Cap", "NoNew")))
+    assert "seen enough" in spied.output
+    said = dict(line.split(":", 1) for line in spied.output.splitlines() if line.startswith(("Cap", "NoNew", "left")))
     assert said["NoNewPrivs"].strip() == "1"
     assert not any(int(said["CapEff"], 16) >> number & 1 for number in DROPPED)
-    assert landlock_abi() < 2 or "stopped by PermissionError" in finished.output
-    assert eventually(lambda: not alive(int(pid.read_text())))
+    assert landlock_abi() < 2 or "stopped by PermissionError" in spied.output
+    assert eventually(lambda: not alive(int(said["left"])))
 
 
 @pytest.mark.parametrize(("admins_only", "kept"), [("1", (SYS_ADMIN, PERFMON)), ("0", ()), (None, ())])

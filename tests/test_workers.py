@@ -14,6 +14,7 @@ import pytest
 
 from gate.errors import GateError, UnfitEnvironmentError
 from gate.files import to_json
+from gate.job_memory import children
 from gate.messages import CheckRequest
 from gate.programs import ALLOWED_ENVIRONMENT, stripped_environment
 from gate.records import Case, Status
@@ -185,8 +186,8 @@ def test_memory_that_is_asked_for_and_not_touched_does_not_count(running):
     assert running(code).status is Status.OK
 
 
-def test_a_job_cannot_write_a_file_beyond_its_limit(running, tmp_path):
-    ending = running(f"open({str(tmp_path / 'large')!r}, 'wb').truncate(65 << 20)")
+def test_a_job_cannot_write_a_file_beyond_its_limit(running):
+    ending = running("import tempfile; tempfile.TemporaryFile().truncate(65 << 20)")
     assert "File too large" in json.loads(ending.replies[0])["message"]
 
 
@@ -231,10 +232,9 @@ def test_leaving_the_context_ends_the_server():
 
 
 def test_a_job_whose_server_is_killed_has_crashed_and_the_next_has_a_new_one(tmp_path):
-    started = tmp_path / "started"
     with WorkerServer(examples.limits()) as server, ThreadPoolExecutor(1) as pool:
-        called = pool.submit(server.call, job(tmp_path, f"open({str(started)!r}, 'w'){FOREVER}"), 600.0)
-        assert eventually(started.exists), "the job did not start"
+        called = pool.submit(server.call, job(tmp_path, FOREVER), 600.0)
+        assert eventually(lambda: server._server and children(server._server.process.pid)), "the job did not start"
         server._server.process.kill()
         ending = called.result()
         assert ending.status is Status.CRASHED
@@ -312,14 +312,12 @@ def test_a_server_that_somebody_stopped_does_not_hang_the_gate(tmp_path, monkeyp
 
 def test_the_server_its_job_and_its_daemons_end_when_the_parent_is_killed(tmp_path):
     """The parent has no chance to clean up: the server sees it hang up."""
-    seen = tmp_path / "pids"
-    writes = f"open({str(seen)!r}, 'w').write(f'{{os.getpid()}} {{left}}')"
-    asked = json.dumps(job(tmp_path, LEAVES_A_DAEMON.format(daemon="") + writes + FOREVER))
+    asked = json.dumps(job(tmp_path, LEAVES_A_DAEMON.format(daemon="") + FOREVER))
     parent = subprocess.Popen([sys.executable, "-c", PARENT, asked], stdout=subprocess.PIPE, text=True)
     with parent:
         server = int(parent.stdout.readline())
-        assert eventually(lambda: seen.exists() and len(seen.read_text().split()) == 2), "the job did not start"
-        pids = [server, *map(int, seen.read_text().split())]
+        assert eventually(lambda: len(children(server)) == 2), "the job, or its daemon, did not start"
+        pids = [server, *children(server)]
         assert all(alive(pid) for pid in pids)
         parent.send_signal(signal.SIGKILL)
     assert eventually(lambda: not any(alive(pid) for pid in pids)), pids
