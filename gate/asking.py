@@ -6,21 +6,32 @@ answer, each request is asked again in a process of its own, so that a fault is 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from gate.effort import USED
 from gate.errors import GateError, UnfitEnvironmentError
 from gate.files import from_json, to_json
 from gate.messages import CheckRequest, EnvironmentRequest, TraceRequest, Traces
 from gate.records import Case, Correctness, Environment, Record, Status, Trace, Workload
 from gate.registry import Candidate
+from gate.sdpa import PREFIX
 from gate.settings import Settings
 from gate.workers import Ending, WorkerServer
 
 TRACE_S = 120.0
 FAULTS = (Status.CRASHED, Status.TIMED_OUT, Status.OUT_OF_MEMORY)
 """Ways to fail that a broken machine would look like too."""
+
+BY_SIZE = {
+    Status.TIMED_OUT: "; if it is slow and does not hang, raise limits.check_s",
+    Status.OUT_OF_MEMORY: "",
+}
+"""Ways to fail that a request which is too large looks like too, and what a candidate's author may do about it."""
+SMALLER = "choose a smaller shape, or raise the limit (`--set limits.check_s=...`, limits.memory_mb)"
+CONTROL = PREFIX + "flash"
 
 R = TypeVar("R", bound=Record)
 
@@ -42,6 +53,9 @@ class Kind(Generic[R]):
     who: str = "the candidate's process"
 
 
+CHECK = Kind("check", Correctness)
+
+
 def ask(server: WorkerServer, kind: Kind[R], requests: Sequence[Record], limit_s: float) -> list[R] | Failure:
     """All requests in one process, within one limit: an answer to each, or the failure of them all."""
     ending = server.call({"kind": kind.name, "requests": [to_json(each) for each in requests]}, limit_s)
@@ -60,7 +74,7 @@ def ask_each(server: WorkerServer, kind: Kind[R], requests: Sequence[Record], li
     """An answer or a failure for each request: from one process, or from one each where that process failed.
 
     Where it failed and each request succeeds alone, all have the failure of their common process: a candidate that
-    bears no second workload is not excused.
+    bears no second workload is not excused. Unless it was ended for its time, and the requests alone took that long.
     """
     if not requests:
         return []
@@ -70,7 +84,10 @@ def ask_each(server: WorkerServer, kind: Kind[R], requests: Sequence[Record], li
         return [*together[:sound], *_alone(server, kind, requests[sound:], limit_s)]
     if len(requests) == 1:
         return [together]
+    started = time.monotonic()
     alone = _alone(server, kind, requests, limit_s)
+    if together.status is Status.TIMED_OUT and time.monotonic() - started > USED * limit_s:
+        return alone
     return alone if any(isinstance(each, Failure) for each in alone) else [together] * len(requests)
 
 
@@ -111,21 +128,30 @@ def check_candidate(
     settings: Settings,
 ) -> list[Correctness]:
     """The candidate held against the oracle on each case, with inputs from its seed."""
+    budget_s = USED * settings.limits.check_s
     refusals = {each: refusal for each in cases if (refusal := candidate.supports.refusal(each.workload))}
     requests = [
-        CheckRequest(device, each, candidate.name, source, settings.tolerance[each.workload.dtype], seed)
+        CheckRequest(device, each, candidate.name, source, settings.tolerance[each.workload.dtype], seed, budget_s)
         for each, seed in cases.items()
         if each not in refusals
     ]
-    answers = iter(ask_each(server, Kind("check", Correctness), requests, settings.limits.check_s))
-    return [
-        Correctness(Status.UNSUPPORTED, refusals[each]) if each in refusals else _correctness(next(answers))
-        for each in cases
-    ]
+    answers = ask_each(server, CHECK, requests, settings.limits.check_s)
+    seen = (_correctness(server, *pair, settings.limits.check_s) for pair in zip(answers, requests, strict=True))
+    return [Correctness(Status.UNSUPPORTED, refusals[each]) if each in refusals else next(seen) for each in cases]
 
 
-def _correctness(answer: Correctness | Failure) -> Correctness:
-    return answer if isinstance(answer, Correctness) else Correctness(answer.status, answer.message)
+def _correctness(
+    server: WorkerServer, answer: Correctness | Failure, request: CheckRequest, limit_s: float
+) -> Correctness:
+    """A failure is the machine's, or the request's, where SDPA in the candidate's place fails as well."""
+    if isinstance(answer, Correctness):
+        return answer
+    if answer.status not in BY_SIZE:
+        return Correctness(answer.status, answer.message)
+    (control,) = ask_each(server, CHECK, [replace(request, impl=CONTROL, candidate=None)], limit_s)
+    if control.status in (*BY_SIZE, Status.ENVIRONMENT):
+        return Correctness(Status.ENVIRONMENT, f"SDPA itself cannot be checked here: {control.message}; {SMALLER}")
+    return Correctness(answer.status, f"{answer.message}{BY_SIZE[answer.status]}")
 
 
 def trace_implementations(

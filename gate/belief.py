@@ -157,6 +157,8 @@ def witness_gate(evaluation: Evaluation, comparison: Comparison | None, policy: 
     seen, workload = evaluation.witness, evaluation.workload
     if comparison is None:
         return None
+    if seen is None and comparison.ratio.point >= 1:
+        return None  # by its own process's word it is slower: there is nothing to doubt
     if seen is None:
         return Gate("witness", workload, Outcome.UNDECIDED, "nobody but the candidate's own process saw its speed")
     if seen.status is not Status.OK:

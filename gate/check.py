@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 
 from gate import reference
-from gate.accuracy import allowed_error, compare, largest_error
+from gate.accuracy import allowed_error, compare, largest_error, sdpa_answer
 from gate.device import Device
+from gate.effort import Effort
 from gate.execution import Execution
 from gate.implementations import Implementation
 from gate.records import NORMAL, Case, Check, Correctness, Distribution, Fault, Status
@@ -23,6 +25,10 @@ from gate.settings import Tolerance
 
 HARDER: Distribution = "large_logits"
 """What normal inputs do not show: whether a maximum is subtracted before exp."""
+
+
+LEAST_S = 1e-9
+"""Of a call: a candidate that patches the clock is found by the gates on speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +42,49 @@ class _Seen:
     answer: torch.Tensor | None = None
     error: float = math.inf
     fault: Fault | None = None
+    call_s: float = 0.0
+    """The shortest call."""
+    calls_s: float = 0.0
+    """All calls."""
 
     def along_with(self, check: Check) -> _Seen:
         return replace(self, checks=[*self.checks, check])
 
 
-def check(device: Device, implementation: Implementation, case: Case, tolerance: Tolerance, seed: int) -> Correctness:
-    """Runs the candidate in the same buffers: twice on one input, on another, and on a harder one where due."""
-    rng = random.Random(seed)
+def check(
+    device: Device,
+    implementation: Implementation,
+    case: Case,
+    tolerance: Tolerance,
+    seed: int,
+    budget_s: float | None = None,
+) -> Correctness:
+    """Runs the candidate in the same buffers: twice on one input, on another, and on a harder one where due.
+
+    Ends early where that would take longer than `budget_s`, by what the first two calls took.
+    """
+    started, rng = time.perf_counter(), random.Random(seed)
     execution = Execution(device, implementation, case.workload, rng, layout=case.layout)
-    return _concluded(list(_runs(execution, tolerance, case.distribution, rng)), case.distribution)
+    runs = 3 if case.distribution == NORMAL else 2
+    seen: list[_Seen] = []
+    for each in _runs(execution, tolerance, case.distribution, rng):
+        seen.append(each)
+        effort = Effort.of([(one.call_s, one.calls_s) for one in seen], time.perf_counter() - started, runs)
+        if budget_s is not None and effort.whole_s > budget_s and len(seen) < runs and all(map(_passed, seen)):
+            return _unfinished(execution, effort)
+    return _concluded(seen, case.distribution)
+
+
+def _passed(seen: _Seen) -> bool:
+    return all(check.passed for check in seen.checks)
+
+
+def _unfinished(execution: Execution, effort: Effort) -> Correctness:
+    """A check that was given up: laid to the candidate only where its own calls take the time, and SDPA's do not."""
+    started = time.perf_counter()
+    sdpa_answer(execution.pristine_inputs(), execution.scale, execution.causal)
+    execution.synchronize()
+    return Correctness(*effort.verdict(time.perf_counter() - started), call_ms=1e3 * effort.call_s)
 
 
 def _runs(
@@ -57,7 +96,7 @@ def _runs(
     if execution.replaced():
         yield first
         return
-    yield first.along_with(_repeats(execution, first, seed))
+    yield _repeated(execution, first, seed)
     other = _examine(execution, tolerance, rng.getrandbits(62), distribution, "on other inputs")
     yield other.along_with(_responds(first, other))
     if distribution == NORMAL and not execution.replaced():
@@ -76,6 +115,7 @@ def _concluded(seen: list[_Seen], distribution: Distribution) -> Correctness:
         max_abs_err=error if error < math.inf else None,
         sdpa_max_abs_err=max(each.sdpa_error for each in asked),
         fault=next((each.fault for each in seen if each.fault), None),
+        call_ms=1e3 * min(each.call_s for each in seen),
     )
 
 
@@ -87,17 +127,24 @@ def _examine(
     A tensor that is no longer the one that was given has perhaps another shape: its numbers are not looked at.
     """
     execution.refresh(seed, distribution)
-    out = execution.run()
+    out, call_s = _run(execution)
     pristine = execution.pristine_inputs()
     q, k, v = pristine
     expected = reference.solve(q, k, v, execution.scale, execution.causal)
     sdpa_error = allowed_error(pristine, execution.scale, execution.causal, expected)
-    seen = _Seen(distribution, _conduct(execution, pristine), expected, sdpa_error)
+    checks = _conduct(execution, pristine)
+    seen = _Seen(distribution, checks, expected, sdpa_error, call_s=call_s, calls_s=call_s)
     if not execution.replaced():
         found = compare(out, expected, sdpa_error, tolerance, inputs)
         checks = [*seen.checks, *found.checks]
         seen = replace(seen, checks=checks, answer=out.clone(), error=found.error, fault=found.fault)
     return replace(seen, checks=[replace(each, name=f"{each.name} {inputs}".strip()) for each in seen.checks])
+
+
+def _run(execution: Execution) -> tuple[torch.Tensor, float]:
+    """Its output, and the seconds of the call."""
+    started = time.perf_counter()
+    return execution.run(), max(LEAST_S, time.perf_counter() - started)
 
 
 def _conduct(execution: Execution, pristine: list[torch.Tensor]) -> list[Check]:
@@ -110,11 +157,14 @@ def _conduct(execution: Execution, pristine: list[torch.Tensor]) -> list[Check]:
     ]
 
 
-def _repeats(execution: Execution, before: _Seen, seed: int) -> Check:
+def _repeated(execution: Execution, before: _Seen, seed: int) -> _Seen:
+    """The same run, with a second call on the same inputs beside it."""
     execution.refresh(seed, before.distribution)
-    same = before.answer is not None and torch.equal(execution.run(), before.answer)
+    out, call_s = _run(execution)
+    same = before.answer is not None and torch.equal(out, before.answer)
     evidence = "the same bits twice" if same else "another answer on the same inputs"
-    return Check("repeatable", same, evidence)
+    seen = before.along_with(Check("repeatable", same, evidence))
+    return replace(seen, call_s=min(call_s, before.call_s), calls_s=call_s + before.calls_s)
 
 
 def _responds(first: _Seen, other: _Seen) -> Check:

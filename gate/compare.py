@@ -159,8 +159,15 @@ def _noise(trial: Trial, *arms: str) -> tuple[str, ...]:
 
 
 def _surroundings(trial: Trial) -> tuple[str, ...]:
-    """What the GPU's telemetry says, and which arms no graph could be made of."""
+    """What the GPU's telemetry says, which arms no graph could be made of, and whether there were fewer rounds."""
     looks = [each.telemetry.warnings for each in trial.replicates if each.telemetry]
     direct = dict.fromkeys(arm for each in trial.replicates for arm in each.direct)
     launched = tuple(f"{arm} was launched directly: no graph could be made of it" for arm in direct)
-    return (*dict.fromkeys(warning for warnings in looks for warning in warnings), *launched)
+    return (*dict.fromkeys(warning for warnings in looks for warning in warnings), *launched, *_fewer_rounds(trial))
+
+
+def _fewer_rounds(trial: Trial) -> tuple[str, ...]:
+    taken, planned = len(trial.replicates[0].times_ms), trial.planned_rounds
+    if planned is None:
+        return ()
+    return (f"timed with {taken} of {planned} rounds a replicate: more do not fit limits.replicate_s",)

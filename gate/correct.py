@@ -24,6 +24,8 @@ def correct_gate(evaluation: Evaluation) -> Gate:
     seen, workload = evaluation.correctness, evaluation.workload
     if seen is None:
         return Gate("correct", workload, Outcome.UNDECIDED, "not checked")
+    if seen.status is Status.TOO_SLOW:
+        return Gate("faster", workload, Outcome.REJECTED, seen.message)
     if seen.status is not Status.OK:
         return Gate("correct", workload, OUTCOMES[seen.status], seen.message)
     lacking = [name for name in CHECKS if name not in {check.name for check in seen.checks}]

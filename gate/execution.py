@@ -73,6 +73,10 @@ class Execution:
         with self._implementation.selected():
             return self._device.time_batch(self._launch, count)
 
+    def synchronize(self) -> None:
+        """Waits until the device has done all that was asked of it."""
+        self._device.synchronize()
+
     def _poison(self) -> None:
         self._target.fill_(float("nan"))
 

@@ -119,8 +119,10 @@ def _timed(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None
             return None
         evidence = "the evidence holds no candidate beside a baseline"
         return Gate("measured", evaluation.workload, Outcome.UNDECIDED, evidence)
-    name = "correct" if OUTCOMES[trial.status] in (Outcome.REJECTED, Outcome.FAILED) else "measured"
-    return Gate(name, evaluation.workload, OUTCOMES[trial.status], f"while timed: {trial.message}")
+    outcome = OUTCOMES[trial.status]
+    name = "correct" if outcome in (Outcome.REJECTED, Outcome.FAILED) else "measured"
+    name = "faster" if trial.status is Status.TOO_SLOW else name
+    return Gate(name, evaluation.workload, outcome, f"while timed: {trial.message}")
 
 
 def _control(comparison: Comparison | None, policy: Policy, unfit: Collection[Workload]) -> Gate | None:

@@ -55,7 +55,7 @@ def _check(request: str) -> str:
     try:
         device = open_device(asked.device)
         implementation = open_implementation(asked.impl, asked.candidate)
-        return to_json(check(device, implementation, asked.case, asked.tolerance, asked.seed))
+        return to_json(check(device, implementation, asked.case, asked.tolerance, asked.seed, asked.budget_s))
     except (CandidateError, RuntimeError) as error:
         return to_json(Correctness(*_failure(error)))
 

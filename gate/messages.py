@@ -69,6 +69,8 @@ class CheckRequest(Record):
     candidate: str | None
     tolerance: Tolerance
     seed: int
+    budget_s: float | None = None
+    """How long the check may take; it ends early where that will not be enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,31 @@ class Plan(Record):
     """SDPA's own error, from the check; None where no candidate is timed."""
     direct: tuple[str, ...] = ()
     """Arms that are launched directly, because they cannot be captured."""
+    budget_s: float | None = None
+    """How long the rounds may take; None where it is known that they fit."""
+    call_ms: float | None = None
+    """The candidate's shortest call in its check."""
+
+    @property
+    def all_rounds(self) -> int:
+        """With those of the warm-up."""
+        return self.warmup_rounds + self.rounds
+
+
+@dataclass(frozen=True, slots=True)
+class Pace(Record):
+    """How long the rounds of a replicate take, in seconds: the first with all that is done once, and any other."""
+
+    first_s: float
+    round_s: float
+
+    def seconds(self, rounds: int) -> float:
+        """What so many rounds take, the warm-up's among them."""
+        return self.first_s + (rounds - 1) * self.round_s
+
+    def rounds_in(self, seconds: float) -> int:
+        """How many rounds end within `seconds`; 2 at least, for so many were run to see the pace."""
+        return max(2, 1 + int((seconds - self.first_s) / max(self.round_s, 1e-9)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +143,8 @@ class Attempt(Record):
     replicate: Replicate | None = None
     uncapturable: str | None = None
     """The arm that could not be captured: the attempt is to be made again with that arm launched directly."""
+    pace: Pace | None = None
+    """Its rounds do not fit `budget_s`: the attempt is to be made again with as many as fit."""
 
     def __post_init__(self) -> None:
         if (self.replicate is not None) != (self.status is Status.OK):

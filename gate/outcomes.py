@@ -8,6 +8,7 @@ OUTCOMES = {
     Status.OK: Outcome.PASS,
     Status.INCORRECT: Outcome.REJECTED,
     Status.UNSUPPORTED: Outcome.REJECTED,
+    Status.TOO_SLOW: Outcome.REJECTED,
     Status.BUILD_FAILED: Outcome.FAILED,
     Status.CRASHED: Outcome.FAILED,
     Status.TIMED_OUT: Outcome.FAILED,

@@ -37,7 +37,7 @@ from gate.registry import Candidate
 from gate.sdpa import BEST, PREFIX, backends_of
 from gate.settings import Settings
 from gate.trial import Progress, Watch, candidate_arms, plan_for, sdpa_arms, take_trials
-from gate.witness.parent import bout_of, witness
+from gate.witness.parent import bout_of, seconds_of, witness
 from gate.workers import WorkerServer
 
 CHECKS_A_PROCESS = 9
@@ -255,11 +255,11 @@ def _time(bench: Bench, candidate: Candidate, source: str, opposed: Sequence[Eva
 
 def _witness(bench: Bench, candidate: Candidate, source: str, timed: list[Evaluation]) -> list[Evaluation]:
     """What the witness saw of each workload that was timed."""
-    bouts = {each.workload: bout_of(each, bench.device) for each in timed}
-    wanted = [bout for bout in bouts.values() if bout]
+    bouts = [(each, bout) for each in timed if (bout := bout_of(each, bench.device))]
+    wanted, limit_s = [bout for _, bout in bouts], WITNESS_S + sum(seconds_of(*pair) for pair in bouts)
     bench.progress("witness", 0, 1)
     with bench.stage("witness"):
-        seen = witness(bench.witness, bench.server, bench.device, candidate.name, source, wanted, WITNESS_S)
+        seen = witness(bench.witness, bench.server, bench.device, candidate.name, source, wanted, limit_s)
     found = {bout.workload: each for bout, each in zip(wanted, seen, strict=True)}
     return [replace(each, witness=found.get(each.workload)) for each in timed]
 
@@ -267,7 +267,10 @@ def _witness(bench: Bench, candidate: Candidate, source: str, timed: list[Evalua
 def _candidate_plan(bench: Bench, candidate: Candidate, source: str, seen: Evaluation, backend: str) -> Plan:
     arms = candidate_arms(candidate.name, backend)
     error = seen.correctness.sdpa_max_abs_err if seen.correctness else None
-    return plan_for(seen.workload, arms, bench.settings, bench.device, source=source, sdpa_max_abs_err=error)
+    call_ms = seen.correctness.call_ms if seen.correctness else None
+    return plan_for(
+        seen.workload, arms, bench.settings, bench.device, source=source, sdpa_max_abs_err=error, call_ms=call_ms
+    )
 
 
 def _baseline_of(bench: Bench, chosen: Evaluation) -> str | None:

@@ -17,15 +17,17 @@ from gate.accuracy import sdpa_answer, timed_limit
 from gate.device import CaptureError, Device
 from gate.execution import INPUTS, Execution
 from gate.implementations import open_implementation
-from gate.messages import Attempt, Plan
+from gate.messages import Attempt, Pace, Plan
 from gate.records import EMPTY, ClockPair, Replicate, Status
 from gate.sdpa import PREFIX
 
 BATCH_MS, MOST_LAUNCHES = 5.0, 500
+PACED_ROUNDS = 2
+"""The first has all that a candidate does once; the second shows how long one takes."""
 
 
 def run_replicate(plan: Plan, device: Device) -> Attempt:
-    """All rounds of one replicate, warm-up dropped; ends at the first wrong output."""
+    """All rounds of one replicate, warm-up dropped; ends at the first wrong output, or where they take too long."""
     started = time.perf_counter()
     device.begin_peak()
     rng = random.Random(plan.seed)
@@ -36,7 +38,7 @@ def run_replicate(plan: Plan, device: Device) -> Attempt:
             executions[arm] = _execution(plan, device, arm, rng)
         except CaptureError as error:
             return Attempt(Status.UNSUPPORTED, f"{arm} cannot be captured: {error}", uncapturable=arm)
-    taken = _rounds(plan, executions, rng)
+    taken = _rounds(plan, executions, rng, started)
     if isinstance(taken, Attempt):
         return taken
     replicate = Replicate(
@@ -51,17 +53,34 @@ def run_replicate(plan: Plan, device: Device) -> Attempt:
     return Attempt(Status.OK, replicate=replicate)
 
 
-def _rounds(plan: Plan, executions: Mapping[str, Execution], rng: random.Random) -> list[tuple[float, ...]] | Attempt:
+def _rounds(
+    plan: Plan, executions: Mapping[str, Execution], rng: random.Random, started: float
+) -> list[tuple[float, ...]] | Attempt:
     """The times of every round, of the warm-up too, in the plan's order of arms; or what was wrong."""
     taken: list[tuple[float, ...]] = []
-    for number in range(plan.warmup_rounds + plan.rounds):
+    ends: list[float] = []
+    for number in range(plan.all_rounds):
         times, wrong = _round(plan, executions, rng)
         if wrong:
             return Attempt(_blame(wrong[0]), f"round {number}: {wrong[1]}")
         taken.append(tuple(times[arm] for arm in plan.arms))
+        ends.append(time.perf_counter() - started)
+        if too_long := _too_long(plan, ends):
+            return too_long
     if overrun := _overrun(plan, executions):
         return Attempt(_blame(overrun[0]), f"after {len(taken)} rounds: {overrun[1]}")
     return taken
+
+
+def _too_long(plan: Plan, ends: list[float]) -> Attempt | None:
+    """From the second round on, whether all rounds will take longer than they may; `ends` in s from the start."""
+    if plan.budget_s is None or len(ends) < PACED_ROUNDS:
+        return None
+    pace = Pace(ends[0], (ends[-1] - ends[0]) / (len(ends) - 1))
+    if pace.seconds(plan.all_rounds) <= plan.budget_s:
+        return None
+    message = f"{plan.all_rounds} rounds would take {pace.seconds(plan.all_rounds):.0f} s"
+    return Attempt(Status.TOO_SLOW, message, pace=pace)
 
 
 def _clock_pairs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +14,10 @@ from gate.execution import Execution
 from gate.implementations import Implementation
 from gate.records import Trace, Workload
 
-LAUNCHES = 10
+WARM_UPS, LAUNCHES = 3, 10
+MOST_S = 5.0
+"""Of the launches, and of the warm-up: a slow candidate is traced by fewer."""
+LEAST_S = 1e-6
 
 
 def trace(device: Device, name: str, implementation: Implementation, workload: Workload) -> Trace:
@@ -23,31 +27,41 @@ def trace(device: Device, name: str, implementation: Implementation, workload: W
     """
     execution = Execution(device, implementation, workload, random.Random(0))
     execution.refresh(1)
-    for _ in range(3):
-        execution.run()
-    events = _kernels(execution) if device.kind == "cuda" else _operators(execution)
+    launches = _warm_up(execution)
+    events = (_kernels if device.kind == "cuda" else _operators)(execution, launches)
     names = tuple(dict.fromkeys(event.name for event in events))
     if device.kind != "cuda" or not events:
         return Trace(name, names)
-    return Trace(name, names, sum(event.time_range.elapsed_us() for event in events) / 1e3 / LAUNCHES)
+    return Trace(name, names, sum(event.time_range.elapsed_us() for event in events) / 1e3 / launches)
 
 
-def _kernels(execution: Execution) -> list[Any]:
+def _warm_up(execution: Execution) -> int:
+    """Three calls, or those that fit MOST_S; returns how many launches to trace by what the last of them took."""
+    begun = time.perf_counter()
+    for _ in range(WARM_UPS):
+        started = time.perf_counter()
+        execution.run()
+        if (ended := time.perf_counter()) - begun > MOST_S:
+            break
+    return max(1, min(LAUNCHES, int(MOST_S / max(ended - started, LEAST_S))))
+
+
+def _kernels(execution: Execution, launches: int) -> list[Any]:
     """Every kernel, copy and fill on the device, as CUPTI reports them."""
     with profile(use_device="cuda", use_kineto=True) as seen:
-        _launch(execution)
+        _launch(execution, launches)
     events: Iterable[Any] = seen.function_events or ()
     return [event for event in events if event.device_type.name == "CUDA"]
 
 
-def _operators(execution: Execution) -> list[Any]:
+def _operators(execution: Execution, launches: int) -> list[Any]:
     """The attention operators."""
     with profile() as seen:
-        _launch(execution)
+        _launch(execution, launches)
     events: Iterable[Any] = seen.function_events or ()
     return [event for event in events if event.name.startswith("aten::_scaled_dot_product")]
 
 
-def _launch(execution: Execution) -> None:
-    for _ in range(LAUNCHES):
+def _launch(execution: Execution, launches: int) -> None:
+    for _ in range(launches):
         execution.run()

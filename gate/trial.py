@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gate.asking import FAULTS, Failure, Kind, ask_each
-from gate.messages import Attempt, Plan
+from gate.effort import LONGER, USED, share, too_slow
+from gate.messages import Attempt, Pace, Plan
 from gate.records import (
     BASELINE,
     BASELINE_AGAIN,
@@ -32,6 +33,11 @@ TIMING = {
 }
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many steps are done, and of how many."""
+
+FEW_ROUNDS, FEW_PART = 5, 0.2
+"""What a replicate of a slow workload is cut to: so many rounds, or as many as fit this part of its limit."""
+WARMUP_PART = 5
+"""One round of so many that fit a limit warms up, at least."""
 
 REPLICATE = Kind("replicate", Attempt)
 
@@ -65,17 +71,33 @@ class _Series:
     over: bool = False
     status: Status = Status.OK
     message: str = ""
+    seconds: float | None = None
+    """What a replicate takes; None until that is known."""
+    planned_rounds: int | None = None
 
     @property
     def trial(self) -> Trial:
         arms = tuple(Arm(name, implementation) for name, implementation in self.plan.arms.items())
         timing, warmup = TIMING[self.plan.device], self.plan.warmup_rounds
-        return Trial(self.status, arms, timing, warmup, self.message, tuple(self.taken), self.looks)
+        replicates = tuple(self.taken)
+        return Trial(self.status, arms, timing, warmup, self.message, replicates, self.looks, self.planned_rounds)
 
     def add(self, replicate: Replicate) -> None:
         self.taken.append(replicate)
+        self.seconds = replicate.seconds
         if len(self.taken) in self.looks:
             self.over = len(self.taken) == self.looks[-1] or self.is_clear(self.trial, self.plan.workload)
+
+    def keep_pace(self, pace: Pace, limit_s: float) -> None:
+        """All rounds, if they fit the limit at this pace; else a few: replicates are the evidence, not rounds."""
+        plan, fitting = self.plan, pace.rounds_in(USED * limit_s)
+        if fitting < plan.all_rounds:
+            fitting = min(fitting, max(FEW_ROUNDS, pace.rounds_in(FEW_PART * limit_s)))
+            warmup = min(plan.warmup_rounds, max(1, fitting // WARMUP_PART))
+            self.plan = replace(plan, rounds=min(plan.rounds, fitting - warmup), warmup_rounds=warmup)
+        if self.plan.rounds < plan.rounds:
+            self.planned_rounds = plan.rounds
+        self.seconds = pace.seconds(self.plan.all_rounds)
 
     def fail(self, status: Status, message: str) -> None:
         self.over, self.status, self.message = True, status, message
@@ -92,13 +114,14 @@ def take_trials(
 ) -> list[Trial]:
     """A trial for each plan, each up to the first of `looks` at which its answer is clear.
 
-    A process takes one replicate of every trial that is still open, in random order, so that its start is paid once.
+    A process takes one replicate of every trial that is still open, in random order, so that its start is paid once;
+    of slow ones, as many as fit its limit.
     """
     every = [_Series(plan, looks, is_clear) for plan in plans]
     while series := [each for each in every if not each.over]:
         progress(min(len(each.taken) for each in series))
         random.shuffle(series)
-        attempts = _undisturbed(server, [each.plan for each in series], limit_s, watch or Watch())
+        attempts = _undisturbed(server, series, limit_s, watch or Watch())
         for each, attempt in zip(series, attempts, strict=True):
             _settle(server, each, attempt, limit_s)
     return [each.trial for each in every]
@@ -109,18 +132,20 @@ def _settle(server: WorkerServer, series: _Series, attempt: Attempt, limit_s: fl
     plan = series.plan
     if attempt.uncapturable in set(plan.arms) - set(plan.direct):
         series.plan = replace(plan, direct=(*plan.direct, str(attempt.uncapturable)))
+    elif attempt.pace is not None:
+        series.keep_pace(attempt.pace, limit_s)
     elif attempt.replicate is None:
         series.fail(*_blame(server, plan, attempt, limit_s))
     else:
         series.add(attempt.replicate)
 
 
-def _undisturbed(server: WorkerServer, plans: Sequence[Plan], limit_s: float, watch: Watch) -> list[Attempt]:
+def _undisturbed(server: WorkerServer, series: Sequence[_Series], limit_s: float, watch: Watch) -> list[Attempt]:
     """Attempts in which nothing disturbed the GPU, if one of a few is such; else the last, with what was seen."""
     attempts: list[Attempt] = []
     for _ in range(1 + watch.repeats):
         before = watch.look()
-        attempts = _attempts(server, plans, limit_s)
+        attempts = _shared(server, series, limit_s)
         after = watch.look()
         if before is None or after is None:
             break
@@ -137,6 +162,17 @@ def _beside(attempt: Attempt, telemetry: Telemetry) -> Attempt:
     return replace(attempt, replicate=replace(attempt.replicate, telemetry=telemetry))
 
 
+def _shared(server: WorkerServer, series: Sequence[_Series], limit_s: float) -> list[Attempt]:
+    """One attempt at each plan, in as few processes as the limit allows; a plan of unknown pace has a share of it."""
+    attempts: dict[int, Attempt] = {}
+    for group in share([each.seconds for each in series], limit_s):
+        plans = [series[index].plan for index in group]
+        if any(series[index].seconds is None for index in group):
+            plans = [replace(plan, budget_s=USED * limit_s / len(plans)) for plan in plans]
+        attempts |= zip(group, _attempts(server, plans, limit_s), strict=True)
+    return [attempts[index] for index in range(len(series))]
+
+
 def _attempts(server: WorkerServer, plans: Sequence[Plan], limit_s: float) -> list[Attempt]:
     """One attempt at each plan, with a seed of its own."""
     requests = [replace(plan, seed=secrets.randbits(62)) for plan in plans]
@@ -147,7 +183,8 @@ def _attempts(server: WorkerServer, plans: Sequence[Plan], limit_s: float) -> li
 def _held_to(answer: Attempt | Failure, plan: Plan) -> Attempt:
     if isinstance(answer, Failure):
         return Attempt(answer.status, answer.message)
-    if answer.replicate is not None and not _follows(answer.replicate, plan):
+    unasked = answer.pace is not None and plan.budget_s is None
+    if unasked or (answer.replicate is not None and not _follows(answer.replicate, plan)):
         return Attempt(Status.CRASHED, "the candidate's process answered with the times of another plan")
     return answer
 
@@ -168,7 +205,11 @@ def _blame(server: WorkerServer, plan: Plan, attempt: Attempt, limit_s: float) -
     control = replace(plan, arms=alone, rounds=1, warmup_rounds=1, candidate=None)
     (seen,) = _attempts(server, [control], limit_s)
     if seen.replicate is None:
-        return Status.ENVIRONMENT, f"the baseline alone fails too: {seen.message}"
+        longer = f"; {LONGER}" if seen.status is Status.TIMED_OUT else ""
+        return Status.ENVIRONMENT, f"the baseline alone fails too: {seen.message}{longer}"
+    if attempt.status is Status.TIMED_OUT and plan.call_ms is not None and CANDIDATE in plan.arms:
+        baseline_ms = min(times[list(alone).index(BASELINE)] for times in seen.replicate.times_ms)
+        return too_slow(plan.call_ms, baseline_ms, limit_s) or (attempt.status, f"{attempt.message}; {LONGER}")
     return attempt.status, attempt.message
 
 
@@ -180,6 +221,7 @@ def plan_for(
     *,
     source: str | None = None,
     sdpa_max_abs_err: float | None = None,
+    call_ms: float | None = None,
 ) -> Plan:
     """The plan of a trial; every replicate gets a seed of its own later."""
     return Plan(
@@ -192,4 +234,5 @@ def plan_for(
         warmup_rounds=settings.measure.warmup_rounds,
         tolerance=settings.tolerance[workload.dtype],
         sdpa_max_abs_err=sdpa_max_abs_err,
+        call_ms=call_ms,
     )

@@ -18,12 +18,20 @@ def in_words(estimate: Estimate) -> str:
     return f"{estimate.point:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
+SMALL_SPEEDUP = 0.01
+
+
 def speedup_in_words(ratio: Estimate) -> str:
     """`1.25× [1.22, 1.29]`: the inverse of the ratio and of its interval."""
-    point = f"{1 / ratio.point:.3f}×"
+    point = f"{_speedup(ratio.point)}×"
     if ratio.low is None or ratio.high is None:
         return point
-    return f"{point} [{1 / ratio.high:.3f}, {1 / ratio.low:.3f}]"
+    return f"{point} [{_speedup(ratio.high)}, {_speedup(ratio.low)}]"
+
+
+def _speedup(ratio: float) -> str:
+    """With three decimals, or three digits where those would be zeros."""
+    return f"{1 / ratio:.3f}" if 1 / ratio >= SMALL_SPEEDUP else f"{1 / ratio:.3g}"
 
 
 def speed_in_words(comparison: Comparison) -> str:

@@ -1,7 +1,12 @@
 """Several requests to one process, and to one each where that process fails. The fork server is a function here."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
+import pytest
+
+from gate import asking
 from gate.asking import Failure, Kind, ask_each
 from gate.files import from_json, to_json
 from gate.messages import Attempt, EnvironmentRequest
@@ -53,6 +58,29 @@ def test_a_request_that_kills_its_process_is_found_by_asking_each_alone():
 def test_a_process_that_bears_each_request_but_not_all_fails_them_all():
     _, answers = asked(lambda names: len(names) > 1)
     assert [each.status for each in answers] == [Status.CRASHED] * 3
+
+
+def timed_out(clock, seconds):
+    """Processes of one request take `seconds`, and one of several is ended for its time."""
+
+    class Slow(Processes):
+        def call(self, job, limit_s):
+            ending = super().call(job, limit_s)
+            clock.now += seconds
+            return ending if len(job["requests"]) == 1 else replace(ending, cause="time")
+
+    return ask_each(Slow(lambda names: False), KIND, REQUESTS, 60.0)
+
+
+@pytest.mark.parametrize(("seconds", "slow"), [(25.0, True), (1.0, False)])
+def test_requests_that_are_slow_together_are_answered_alone_and_those_that_hang_together_are_not(
+    seconds, slow, monkeypatch
+):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    answers = timed_out(clock, seconds)
+    assert (answers == REQUESTS) == slow
+    assert slow or [each.status for each in answers] == [Status.TIMED_OUT] * 3
 
 
 def test_fewer_answers_than_requests_are_a_crash():

@@ -5,13 +5,14 @@ import math
 import pytest
 import torch
 
+from gate import check as checking
 from gate import reference
 from gate.accuracy import largest_error, ulp
 from gate.check import check
-from gate.correct import CHECKS, LAST_PLACE
+from gate.correct import CHECKS, LAST_PLACE, correct_gate
 from gate.device import open_device
 from gate.implementations import Bound, Implementation, SdpaBackend
-from gate.records import Case, Status, Workload
+from gate.records import Case, Evaluation, Status, Workload
 from gate.settings import Settings, Tolerance
 from tests import examples
 
@@ -38,9 +39,11 @@ class Answering(Implementation):
         return Bound(launch)
 
 
-def checked(spoil=lambda out, operands, call: None, tolerance=TOLERANCE, distribution="normal", **changes):
+def checked(
+    spoil=lambda out, operands, call: None, tolerance=TOLERANCE, distribution="normal", budget_s=None, **changes
+):
     case = Case(examples.workload(**changes), distribution)
-    return check(open_device("cpu"), Answering(spoil), case, tolerance, seed=1)
+    return check(open_device("cpu"), Answering(spoil), case, tolerance, seed=1, budget_s=budget_s)
 
 
 def failed(correctness) -> list[str]:
@@ -294,3 +297,50 @@ def test_a_kernel_that_ignores_strides_is_rejected(layout, name):
     case = Case(examples.workload(seq_len=17), layout=layout)
     correctness = check(open_device("cpu"), Answering(as_if_contiguous), case, TOLERANCE, seed=1)
     assert name in failed(correctness)
+
+
+class Clock:
+    """Stands for the module `time` in gate.check: a call of the candidate takes `call_s`, SDPA's `sdpa_s`."""
+
+    def __init__(self, call_s, sdpa_s, monkeypatch):
+        self.now = 0.0
+        self.sdpa_s = sdpa_s
+        self.slow = lambda *_: self.forward(call_s)
+        monkeypatch.setattr(checking, "time", self)
+        monkeypatch.setattr(checking, "sdpa_answer", lambda *_: self.forward(sdpa_s))
+
+    def perf_counter(self):
+        return self.now
+
+    def forward(self, seconds):
+        self.now += seconds
+
+
+def test_a_check_tells_how_long_a_call_takes(monkeypatch):
+    clock = Clock(2.0, 1.0, monkeypatch)
+    seen = checked(clock.slow, budget_s=100.0)
+    assert (seen.status, seen.call_ms) == (Status.OK, 2000.0)
+
+
+def test_a_check_that_will_not_fit_is_given_up_after_two_calls(monkeypatch):
+    clock = Clock(20.0, 0.01, monkeypatch)
+    seen = checked(clock.slow, budget_s=70.0)
+    assert clock.now == pytest.approx(40.01)
+    assert (seen.status, seen.call_ms) == (Status.TOO_SLOW, 20_000.0)
+    assert "2,000 times as long" in seen.message
+    assert correct_gate(Evaluation(examples.workload(), seen)).name == "faster"
+
+
+def test_a_check_that_will_not_fit_with_sdpa_either_is_the_requests_fault(monkeypatch):
+    clock = Clock(20.0, 15.0, monkeypatch)
+    assert checked(clock.slow, budget_s=70.0).status is Status.ENVIRONMENT
+
+
+def test_a_wrong_answer_is_wrong_however_slow(monkeypatch):
+    clock = Clock(20.0, 0.01, monkeypatch)
+
+    def spoil(out, operands, call):
+        clock.slow()
+        out.add_(1)
+
+    assert checked(spoil, budget_s=70.0).status is Status.INCORRECT

@@ -8,6 +8,7 @@ import torch
 from gate import replicate
 from gate.device import open_device
 from gate.implementations import Bound, Empty, Implementation, SdpaBackend
+from gate.messages import Pace
 from gate.records import Status
 from gate.replicate import run_replicate
 from gate.trial import candidate_arms, plan_for, sdpa_arms
@@ -69,6 +70,29 @@ def test_every_round_times_every_arm_once(plan, attempt):
     assert [len(times) for times in done.replicate.times_ms] == [4, 4, 4]
     assert diary.count("mine") == 3 + 2
     assert diary.count("sdpa:flash") == 2 * (3 + 2)
+
+
+class Clock:
+    """Stands for the module `time` in gate.replicate: a second passes whenever it is read."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        self.now += 1.0
+        return self.now
+
+
+def test_rounds_that_will_not_fit_are_given_up_after_two_and_tell_their_pace(plan, attempt, monkeypatch):
+    monkeypatch.setattr(replicate, "time", Clock())
+    done, diary = attempt(replace(plan, budget_s=4.5))
+    assert (done.status, done.pace, done.replicate) == (Status.TOO_SLOW, Pace(1.0, 1.0), None)
+    assert diary.count("mine") == 2
+
+
+def test_rounds_that_fit_are_all_timed(plan, attempt, monkeypatch):
+    monkeypatch.setattr(replicate, "time", Clock())
+    assert attempt(replace(plan, budget_s=5.0))[0].status is Status.OK
+    assert attempt(plan)[0].status is Status.OK
 
 
 def test_the_warm_up_is_dropped(plan, attempt, monkeypatch):

@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 
 from gate.asking import check_candidate, describe_environment
+from gate.compare import compare
 from gate.errors import UnfitEnvironmentError
 from gate.files import to_json
-from gate.messages import Attempt
-from gate.records import Case, Status
+from gate.judge import judge
+from gate.messages import Attempt, Pace
+from gate.records import Case, Evaluation, Outcome, Policy, Status
 from gate.registry import find
 from gate.trial import candidate_arms, plan_for, sdpa_arms, take_trials
 from gate.workers import Ending
@@ -34,7 +36,8 @@ class Endings:
     def call(self, job, seconds):
         (request,) = job["requests"]
         self.asked.append((job["kind"], json.loads(request), seconds))
-        ending = self.endings.pop(0) if self.endings else answers()  # a control run of the baseline
+        control = saying(to_json(examples.correctness())) if job["kind"] == "check" else answers()
+        ending = self.endings.pop(0) if self.endings else control  # SDPA alone
         return ending(self.asked[-1][1]) if callable(ending) else ending
 
 
@@ -147,6 +150,54 @@ def test_an_arm_that_can_be_captured_in_no_way_ends_the_trial(plan):
     assert taken(plan, refused, refused).status is Status.UNSUPPORTED
 
 
+def paced(first_s, round_s):
+    return saying(to_json(Attempt(Status.TOO_SLOW, "34 rounds take long", pace=Pace(first_s, round_s))))
+
+
+def test_a_slow_candidate_is_timed_with_fewer_rounds_and_the_trial_says_so(plan):
+    server = Endings(paced(4.0, 4.0), answers(), answers())
+    trial = take_trial(server, replace(plan, rounds=30, warmup_rounds=5), (2,))
+    assert [(asked["rounds"], asked["warmup_rounds"]) for _, asked, _ in server.asked] == [(30, 5), (4, 1), (4, 1)]
+    assert (trial.status, trial.warmup_rounds, trial.planned_rounds) == (Status.OK, 1, 30)
+    warnings = compare(Evaluation(plan.workload, trial=trial), Policy()).warnings
+    assert warnings[-1].startswith("timed with 4 of 30 rounds")
+
+
+def test_what_fits_the_whole_limit_keeps_its_rounds(plan):
+    trial = take_trial(Endings(paced(1.0, 0.1), answers()), plan, (1,))
+    assert (len(trial.replicates[0].times_ms), trial.planned_rounds) == (4, None)
+
+
+def test_a_pace_is_asked_for_only_until_one_is_known(plan):
+    server = Endings(answers(), answers())
+    take_trial(server, plan, (2,), limit_s=60.0)
+    assert [asked["budget_s"] for _, asked, _ in server.asked] == [48.0, None]
+
+
+def test_a_pace_that_nobody_asked_for_is_another_plan(plan):
+    trial = taken(plan, answers(), paced(1.0, 1.0))
+    assert (trial.status, len(trial.replicates)) == (Status.CRASHED, 1)
+    assert "another plan" in trial.message
+
+
+def test_a_candidate_that_was_slow_in_its_check_and_shows_no_pace_is_too_slow(plan):
+    trial = taken(replace(plan, call_ms=25_000.0), TIMEOUT)
+    assert trial.status is Status.TOO_SLOW
+    assert "25,000 times as long" in trial.message
+    gate = next(each for each in judge(rejected(trial), Policy()).verdict.gates if each.name == "faster")
+    assert gate.outcome is Outcome.REJECTED
+
+
+def test_a_candidate_that_was_quick_in_its_check_hangs(plan):
+    trial = taken(replace(plan, call_ms=1.0), TIMEOUT)
+    assert trial.status is Status.TIMED_OUT
+    assert "limits.replicate_s" in trial.message
+
+
+def rejected(trial):
+    return examples.measurement(examples.evaluation(trial=replace(trial, arms=examples.trial().arms)))
+
+
 def test_an_arm_that_nobody_asked_for_cannot_keep_a_trial_open(plan):
     made_up = saying(to_json(Attempt(Status.UNSUPPORTED, "no graph", uncapturable="another")))
     assert taken(plan, made_up, made_up).status is Status.UNSUPPORTED
@@ -232,3 +283,20 @@ def test_the_arms_are_baseline_twice_candidate_and_empty():
 
 def test_every_backend_is_an_arm_of_its_own():
     assert sdpa_arms(["flash", "math"]) == {"flash": "sdpa:flash", "math": "sdpa:math", "empty": "empty"}
+
+
+HUNG = "; if it is slow and does not hang, raise limits.check_s"
+
+
+def test_a_check_that_is_ended_for_its_time_says_which_limit_to_raise():
+    seen = checked(TIMEOUT)
+    assert seen.status is Status.TIMED_OUT
+    assert seen.message.endswith(HUNG)
+
+
+@pytest.mark.parametrize("ending", [TIMEOUT, HOG], ids=["time", "memory"])
+def test_a_check_that_sdpa_cannot_pass_either_is_laid_to_no_candidate(ending):
+    seen = checked(ending, ending)
+    assert seen.status is Status.ENVIRONMENT
+    assert "SDPA itself cannot be checked here" in seen.message
+    assert "smaller shape" in seen.message

@@ -19,7 +19,7 @@ from gate.witness import channel
 from gate.witness.arena import arena_bytes
 from gate.witness.clock import Clock
 from gate.witness.messages import Played, Playing, Witnesses
-from gate.witness.parent import BATCH_MS, MOST_LAUNCHES, bout_of, settle
+from gate.witness.parent import BATCH_MS, MOST_LAUNCHES, bout_of, seconds_of, settle
 from gate.witness.player import play
 from gate.witness.referee import errors, lent, sized
 from tests import examples
@@ -218,6 +218,22 @@ def test_what_a_candidate_says_of_its_time_does_not_make_a_batch_shorter(ms):
     """A batch of one short call would drown in the way there and back, which is taken off."""
     assert bout(0.5, ms).batch_ms == BATCH_MS["cpu"]
     assert bout(0.5, ms).launches == MOST_LAUNCHES
+
+
+def test_a_slow_candidates_witness_asks_for_as_few_calls_as_fit_and_takes_its_time():
+    slow = bout(200.0, 1.0)
+    assert 1 <= slow.launches < 10
+    evaluation = examples.evaluation(trial=examples.trial(200.0, noise=0))
+    assert seconds_of(evaluation, slow) > slow.launches * 7 * 0.2
+    made_up = examples.evaluation(trial=examples.trial(0.5, baseline_ms=1e8, noise=0))
+    assert seconds_of(made_up, bout_of(made_up, "cpu")) <= 600
+
+
+def test_a_candidate_that_is_slower_by_its_own_word_is_rejected_without_a_witness_that_would_take_minutes():
+    hours = examples.trial(1e4, baseline_ms=1.0, noise=0.001)
+    assert bout_of(examples.evaluation(trial=hours), "cpu") is None
+    verdict = judge(examples.measurement(examples.evaluation(trial=hours, witness=None)), Policy()).verdict
+    assert (verdict.outcome, verdict.exit_code) == (Outcome.REJECTED, 1)
 
 
 def test_a_batch_of_a_slow_candidate_is_shorter_but_not_lost_in_the_way_there_and_back():

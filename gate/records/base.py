@@ -21,6 +21,7 @@ class Status(StrEnum):
     INCORRECT = "incorrect"
     CRASHED = "crashed"
     TIMED_OUT = "timed_out"
+    TOO_SLOW = "too_slow"
     OUT_OF_MEMORY = "out_of_memory"
     UNSUPPORTED = "unsupported"
     ENVIRONMENT = "environment"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gate.records.base import Record, Status, require
+from gate.records.base import Record, Status, require, require_times
 
 MOST_BLOCKS = 16
 """Along each side of a map of where an answer is wrong."""
@@ -60,8 +60,11 @@ class Correctness(Record):
     max_abs_err: float | None = None
     sdpa_max_abs_err: float | None = None
     fault: Fault | None = None
+    call_ms: float | None = None
+    """The shortest of the candidate's calls, by the host's clock in its own process: says how long a trial takes."""
 
     def __post_init__(self) -> None:
+        require_times(() if self.call_ms is None else (self.call_ms,))
         require(self.status is not Status.BUILD_FAILED, "a check cannot end as build_failed")
         failed = [check.name for check in self.checks if not check.passed]
         if self.status is Status.OK:

@@ -111,6 +111,8 @@ class Trial(Record):
     replicates: tuple[Replicate, ...] = ()
     looks: tuple[int, ...] = ()
     """The numbers of replicates at which the trial might have stopped, as planned; empty where it was fixed."""
+    planned_rounds: int | None = None
+    """How many rounds every replicate was to have, where not so many fit its time limit; else None."""
     median_ms: Mapping[str, float] = field(default_factory=dict)
     """Per arm, over all samples; computed on construction, for readers of the JSON."""
 
@@ -122,6 +124,8 @@ class Trial(Record):
         require(list(self.looks) == sorted(set(self.looks)), f"looks increase, not {list(self.looks)}")
         require_counts(self.looks, least=1)
         rounds = {len(replicate.times_ms) for replicate in self.replicates}
+        fewer = self.planned_rounds is None or max(rounds, default=0) < self.planned_rounds
+        require(fewer, "planned_rounds says that a replicate has fewer rounds than planned")
         require(len(rounds) <= 1, f"replicates have the same number of rounds, not {sorted(rounds)}")
         seeds = {replicate.seed for replicate in self.replicates}
         require(len(seeds) == len(self.replicates), "a replicate is counted twice")

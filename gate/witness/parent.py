@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,27 +20,45 @@ MOST_LAUNCHES = 1000
 ROUNDS = 7
 MOST_SHORTER = 4.0
 """How much shorter a slow candidate's batch is: the way there and back would hide the baseline in less."""
+CALLS = ROUNDS + 2
+"""Batches of one arm in a bout: to get ready, and one a round."""
+MOST_BOUT_MS = 15_000.0
+"""Of the candidate's batches in one bout."""
+BESIDE = 4.0
+"""What a bout takes over the batches of its slower arm: the other's, and SDPA's answers to compare with."""
+MOST_S = 600.0
+"""Of one bout: a candidate that makes up its times does not keep the machine for longer."""
 GRACE_S = 30.0
 SHARED = Path("/dev/shm")  # noqa: S108  # memory and not a disk, where there is such a place
 
 
 def bout_of(evaluation: Evaluation, device: str) -> Bout | None:
-    """What the witness is to time; None where there is no trial to compare it with.
+    """What the witness is to time; None where there is no trial to compare it with, or nothing to doubt in it.
 
     The trial's times come from the candidate's process: all that they decide is that a candidate which says that it
-    is slower gets a shorter batch.
+    is slower gets a shorter batch, of as few calls as fit, and none where it says that not even one call fits.
     """
     trial, workload = evaluation.trial, evaluation.workload
     if trial is None or trial.status is not Status.OK:
         return None
     slowdown = trial.median_ms[CANDIDATE] / trial.median_ms[BASELINE]
+    fitting = int(MOST_BOUT_MS / (CALLS * trial.median_ms[CANDIDATE])) if slowdown >= 1 else MOST_LAUNCHES
+    if not fitting:
+        return None
     return Bout(
         workload=workload,
         baseline=trial.implementation(BASELINE),
-        launches=MOST_LAUNCHES,
+        launches=min(MOST_LAUNCHES, fitting),
         batch_ms=BATCH_MS[device] / min(max(1.0, slowdown), MOST_SHORTER),
         direct=any(CANDIDATE in replicate.direct for replicate in trial.replicates),
     )
+
+
+def seconds_of(evaluation: Evaluation, bout: Bout) -> float:
+    """About how long a bout takes, by the trial's times."""
+    medians = evaluation.trial.median_ms if evaluation.trial else {}
+    launches = min(bout.launches, math.ceil(bout.batch_ms / medians[BASELINE]))
+    return min(MOST_S, BESIDE * CALLS * launches * max(medians[CANDIDATE], medians[BASELINE]) / 1e3)
 
 
 def witness(
