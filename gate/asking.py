@@ -15,6 +15,7 @@ from gate.effort import USED
 from gate.errors import GateError, UnfitEnvironmentError
 from gate.files import from_json, to_json
 from gate.messages import CheckRequest, EnvironmentRequest, TraceRequest, Traces
+from gate.preflight import full_disk
 from gate.records import Case, Correctness, Environment, Record, Status, Trace, Workload
 from gate.registry import Candidate
 from gate.sdpa import PREFIX
@@ -59,6 +60,8 @@ CHECK = Kind("check", Correctness)
 def ask(server: WorkerServer, kind: Kind[R], requests: Sequence[Record], limit_s: float) -> list[R] | Failure:
     """All requests in one process, within one limit: an answer to each, or the failure of them all."""
     ending = server.call({"kind": kind.name, "requests": [to_json(each) for each in requests]}, limit_s)
+    if ending.status is Status.CRASHED and (fault := full_disk()):  # after it was cleared of what the job wrote
+        return Failure(Status.ENVIRONMENT, fault)
     if ending.status is not Status.OK:
         return Failure(ending.status, f"{kind.who} {ending.message}{_last_words(ending)}")
     try:

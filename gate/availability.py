@@ -71,9 +71,9 @@ def what_is_missing(candidate: Candidate, device: str) -> str | None:
     return "; ".join(missing) or None
 
 
-def absent_packages(candidate: Candidate) -> str | None:
-    """What its code loads beside torch and is not installed, with the remedy."""
-    return _triton(candidate, "") or _libraries(candidate, "")
+def not_installed(candidate: Candidate) -> str | None:
+    """What it is built with, or its code loads beside torch, and is not installed, with the remedy."""
+    return _compiler(candidate, "") or _triton(candidate, "") or _libraries(candidate, "")
 
 
 def _device(candidate: Candidate, device: str) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import tempfile
 import time
@@ -15,22 +14,16 @@ from pathlib import Path
 from gate.architectures import choose_architectures, wanted_architectures
 from gate.buildkey import INCLUDE, build_key
 from gate.cuda_tools import REMEDIES, find_tool
-from gate.errors import GateError, UnfitEnvironmentError
+from gate.errors import GateError, UnfitEnvironmentError, machine_fault_in
 from gate.files import from_json, to_json, write_record
 from gate.launches import size_of
 from gate.messages import Compilation, Compiled
+from gate.preflight import cache_root, full_disk
 from gate.records import Build, KernelResources, Status
 from gate.registry import Candidate
 from gate.workers import WorkerServer
 
 RECORD = "build.json"
-
-
-def cache_root() -> Path:
-    """Where builds are kept: KERNEL_GATE_CACHE, or the user's cache folder."""
-    chosen = os.environ.get("KERNEL_GATE_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(chosen) if chosen else Path(base) / "kernel-gate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +123,9 @@ def _compile(recipe: _Recipe, scratch: str, server: WorkerServer, limit_s: float
     except GateError as error:
         return replace(failed, message=str(error))
     if compiled.library is None:
-        return replace(failed, message=compiled.message, log=compiled.log)
+        fault = machine_fault_in(compiled.log) or full_disk()
+        status = Status.ENVIRONMENT if fault else failed.status
+        return replace(failed, status=status, message=fault or compiled.message, log=compiled.log)
     return Build(
         recipe.candidate.name,
         Status.OK,

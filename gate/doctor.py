@@ -10,11 +10,13 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from gate.build import cache_root
 from gate.cuda_tools import REMEDIES, find_tool
 from gate.doctor_gpu import gpu_findings
+from gate.errors import UnfitEnvironmentError
 from gate.findings import Finding
 from gate.machine import compiler_command, cpu_model, memory_bytes, said_by
+from gate.preflight import cache_root, faults
+from gate.settings import LimitSettings
 
 __all__ = ["Finding", "examine"]
 
@@ -31,6 +33,7 @@ def examine(device: str) -> list[Finding]:
         _compiler(),
         *_programs(device),
         _cache(),
+        *_places(device),
         _processor(),
         _load(),
         _memory(),
@@ -91,12 +94,23 @@ def _programs(device: str) -> list[Finding]:
 
 
 def _cache() -> Finding:
-    root = cache_root()
+    try:
+        root = cache_root()
+    except UnfitEnvironmentError as error:
+        said, _, remedy = str(error).partition("; ")
+        return Finding("build cache", False, said, remedy, needed=True)
     home = next(path for path in (root, *root.parents) if path.exists())
     free, writable = shutil.disk_usage(home).free, home.is_dir() and os.access(home, os.W_OK)
     seen = f"{root}, {free / 2**30:.0f} GiB free{'' if writable else ', not writable'}"
     remedy = "free some space, or set KERNEL_GATE_CACHE to a folder that can be written"
     return Finding("build cache", writable and free > FREE_BYTES, seen, remedy, needed=True)
+
+
+def _places(device: str) -> list[Finding]:
+    """What would keep a run from starting, fault by fault; one line where nothing would."""
+    found = [fault.partition("; ") for fault in faults(LimitSettings(), device)]
+    fine = Finding("folders and limits", True, "a run can start", "", needed=True)
+    return [Finding("folders and limits", False, said, remedy, needed=True) for said, _, remedy in found] or [fine]
 
 
 def _processor() -> Finding:

@@ -164,7 +164,8 @@ def write_text(path: Path, text: str) -> None:
                 raise
     except OSError as error:
         if error.errno in NO_SPACE:
-            raise errors.UnfitEnvironmentError(f"cannot write {path}: {error.strerror}; free some space") from error
+            remedy = errors.MACHINE_REMEDIES[error.errno or 0]
+            raise errors.UnfitEnvironmentError(f"cannot write {path}: {error.strerror}; {remedy}") from error
         raise errors.UnwritableOutputError(
             f"cannot write {path}: {error.strerror}; choose an output path that can be written"
         ) from error

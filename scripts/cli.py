@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from gate.errors import GateError
+from gate.errors import GateError, UnfitEnvironmentError, explain_machine
 
-USAGE, FAULT = 64, 70
+USAGE, UNFIT, FAULT = 64, 69, 70
 COMMANDS = {
     "run": "Build, check, time and judge one candidate: the whole pipeline.",
     "measure-sdpa": "Time SDPA's backends against one another.",
@@ -73,7 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and ends the process with a documented exit code; no traceback for what was expected."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ✅ shows a question mark
     try:
+        _need_working_folder()
         code: Any = command.main(arguments, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -86,9 +94,28 @@ def run(command: click.Command, arguments: Sequence[str] | None = None) -> NoRet
         _leave(error.exit_code, str(error))
     except (click.Abort, KeyboardInterrupt):
         _leave(130, "interrupted; nothing was written")
-    except Exception:
+    except Exception as error:
+        _leave_for(error)
+
+
+def _need_working_folder() -> None:
+    """Raises UnfitEnvironmentError where it was removed: no relative path means anything then."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UnfitEnvironmentError(
+            f"the working folder cannot be used ({error.strerror}); cd to a folder that exists"
+        ) from error
+
+
+def _leave_for(error: Exception) -> NoReturn:
+    """A fault of the machine, where the operating system says so; else one of Kernel Gate's own."""
+    machine = explain_machine(error) if isinstance(error, OSError) else None
+    if machine is not None:
+        _leave(UNFIT, machine)
+    with contextlib.suppress(OSError):
         say(traceback.format_exc(), err=True)
-        _leave(FAULT, "this is a fault of Kernel Gate itself; report it with the lines above")
+    _leave(FAULT, "this is a fault of Kernel Gate itself; report it with the lines above")
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -100,8 +127,20 @@ def say(text: str, *, err: bool = False) -> None:
 
 def _leave(code: int, message: str) -> NoReturn:
     """One line, whatever a file or an option put into the message."""
-    say(f"kernel-gate: {' '.join(message.split())}", err=True)
+    with contextlib.suppress(OSError):  # standard error may be what is full
+        say(f"kernel-gate: {' '.join(message.split())}", err=True)
+    _forget_output()
     sys.exit(code)
+
+
+def _forget_output() -> None:
+    """Drops what cannot be written: at its end Python would try again, and change the exit code to 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

@@ -45,9 +45,9 @@ def command(
         measurement = join(measurement, measurement_of(load(sdpa)))
     options.check_writable(report)
     run = judged(measurement, cand, settings, impl, device, required)
-    if out is not None:
-        write_record(out, run)
     click.echo(terminal(run))
+    if out is not None:  # after the verdict is shown: a full disk takes the file, and not the answer
+        write_record(out, run)
     for shortcoming in () if required else shortcomings(measurement, settings):
         cli.say(f"warning: {one_line(shortcoming)}; --required leaves that undecided")
     if github:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R", bound="Record")
 OVERRIDES = "kernel-gate.overrides"
+PROBE_CHARS = 1 << 20
+"""As much as a small measurement takes: on a full disk, an empty file can still be written."""
 DEFAULT_DTYPES: dict[str, Dtype] = {"cpu": "float32", "cuda": "float16"}
 
 impl = click.option("--impl", envvar="IMPL", required=True, help="The candidate, a name in the registry (or IMPL).")
@@ -163,7 +165,10 @@ def dtypes(asked: Dtype | None, device: str) -> tuple[Dtype, ...]:
 @contextmanager
 def bench(device: str, settings: Settings) -> Iterator[Bench]:
     """A running server on the device, which is ours alone, telling its progress on standard error."""
+    from gate import preflight
     from gate.gpu_lock import own_gpu
+
+    preflight.check(settings.limits, device)  # before anything slow is imported
     from gate.pipeline import Bench
     from gate.workers import WorkerServer
 
@@ -178,23 +183,26 @@ def bench(device: str, settings: Settings) -> Iterator[Bench]:
 
 def check_writable(path: Path | None) -> None:
     """Fails before a long measurement rather than after it. Raises UnwritableOutputError."""
-    from gate.errors import UnwritableOutputError
+    from gate.errors import GateError, UnwritableOutputError
     from gate.files import write_text
 
     if path is not None:
         if path.is_dir():
             raise UnwritableOutputError(f"cannot write {path}: it is a folder; choose a file's path")
         probe = path.with_name(f".{path.name}.probe")
-        write_text(probe, "")
+        try:
+            write_text(probe, " " * PROBE_CHARS)
+        except GateError as error:
+            raise type(error)(str(error).replace(str(probe), str(path))) from error
         probe.unlink()
 
 
 def runnable(candidate: Candidate) -> Candidate:
     """The same, where what it needs is installed. Raises UnfitEnvironmentError."""
-    from gate.availability import absent_packages
+    from gate.availability import not_installed
     from gate.errors import UnfitEnvironmentError
 
-    absent = absent_packages(candidate)
+    absent = not_installed(candidate)
     if absent is not None:
         raise UnfitEnvironmentError(f"{candidate.name} cannot run here: {absent}")
     return candidate
@@ -202,9 +210,11 @@ def runnable(candidate: Candidate) -> Candidate:
 
 def build_of(candidate: Candidate, asked: tuple[str, ...], settings: Settings) -> Build:
     """The candidate's build, from the cache or newly made; one that failed says why."""
+    from gate import preflight
     from gate.build import build, cached_build
     from gate.workers import WorkerServer
 
+    preflight.check(settings.limits, "cuda")  # no memory is shared to build
     made = cached_build(candidate, asked)
     if made is not None:
         return made

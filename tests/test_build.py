@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from gate import buildkey
-from gate.build import build, cache_root, cached_build
+from gate.build import build, cached_build
 from gate.buildkey import build_key
 from gate.errors import UnfitEnvironmentError
 from gate.files import to_json
 from gate.messages import Compiled
+from gate.preflight import cache_root
 from gate.records import Status
 from gate.registry import find
 from gate.workers import Ending

@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 from gate.asking import Failure, Kind, ask
+from gate.preflight import SHARED_BYTES, roomy_folder
 from gate.records import BASELINE, CANDIDATE, Evaluation, Status, Witness
 from gate.witness.messages import Bout, Played, Playing, Refereeing, Witnesses
 from gate.workers import WorkerServer
@@ -29,7 +29,8 @@ BESIDE = 4.0
 MOST_S = 600.0
 """Of one bout: a candidate that makes up its times does not keep the machine for longer."""
 GRACE_S = 30.0
-SHARED = Path("/dev/shm")  # noqa: S108  # memory and not a disk, where there is such a place
+PIECES = 2
+"""Of memory that are shared on a CPU: for the candidate's process, and for the witness's own."""
 
 
 def bout_of(evaluation: Evaluation, device: str) -> Bout | None:
@@ -73,7 +74,11 @@ def witness(
     """One for each bout. `trusted` never runs a candidate; `server` runs this one."""
     if not bouts:
         return []
-    shared = SHARED if SHARED.is_dir() else None
+    largest = max(bout.workload.bytes for bout in bouts)
+    shared = roomy_folder(max(SHARED_BYTES, PIECES * largest) if device == "cpu" else 0)
+    if shared is None:
+        reason = f"no room to share {PIECES * largest >> 20} MiB; enlarge /dev/shm, or set TMPDIR to a larger disk"
+        return [Witness(Status.ENVIRONMENT, reason)] * len(bouts)
     with tempfile.TemporaryDirectory(dir=shared, prefix="kernel-gate-") as folder, ThreadPoolExecutor(1) as pool:
         asked = Refereeing(device, folder, ROUNDS, tuple(bouts))
         kind = Kind("referee", Witnesses, "the witness")
