@@ -170,12 +170,12 @@ def bench(device: str, settings: Settings) -> Iterator[Bench]:
 
     preflight.check(settings.limits, device)  # before anything slow is imported
     from gate.pipeline import Bench
-    from gate.workers import WorkerServer
+    from gate.workers import UNBOUND, WorkerServer
 
     with ExitStack() as stack:
         clocks = settings.measure.lock_clocks
         look = stack.enter_context(own_gpu(clocks, progress.waiting)) if device == "cuda" else lambda: None
-        server, witness = (stack.enter_context(WorkerServer(settings.limits)) for _ in range(2))
+        server, witness = (stack.enter_context(WorkerServer(each)) for each in (settings.limits, UNBOUND))
         server.start()
         stack.callback(progress.clear)
         yield Bench(server, witness, device, settings, progress.show, look)

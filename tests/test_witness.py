@@ -2,6 +2,8 @@
 
 import json
 import math
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -18,11 +20,13 @@ from gate.registry import find
 from gate.witness import channel
 from gate.witness.arena import arena_bytes
 from gate.witness.clock import Clock
-from gate.witness.messages import Played, Playing, Witnesses
-from gate.witness.parent import BATCH_MS, MOST_LAUNCHES, bout_of, seconds_of, settle
+from gate.witness.messages import Played, Playing, Reply, Witnesses
+from gate.witness.parent import BATCH_MS, GRACE_S, MOST_LAUNCHES, bout_of, seconds_of, settle, witness
 from gate.witness.player import play
-from gate.witness.referee import errors, lent, sized
+from gate.witness.referee import _while_met, errors, lent, sized
+from gate.workers import Ending
 from tests import examples
+from tests.processes import DEADLINE_S
 
 WORKLOAD = examples.workload(heads=4, seq_len=256)
 
@@ -151,8 +155,8 @@ def attention(q, k, v, scale, causal, out):
     assert words in seen.witness.message
 
 
-def judged(witness):
-    run = judge(examples.measurement(examples.evaluation(witness=witness)), Policy())
+def judged(seen):
+    run = judge(examples.measurement(examples.evaluation(witness=seen)), Policy())
     return next(gate for gate in run.verdict.gates if gate.name == "witness").outcome
 
 
@@ -336,6 +340,76 @@ def test_a_candidate_that_no_witness_awaits_is_not_to_blame(tmp_path, monkeypatc
     assert [each.status for each in settle(refereed, [played], 2)] == [Status.ENVIRONMENT] * 2
 
 
+class Recorded:
+    """A server whose endings are kept."""
+
+    def __init__(self, server):
+        self._server, self.endings = server, []
+
+    def call(self, job, seconds):
+        self.endings.append(self._server.call(job, seconds))
+        return self.endings[-1]
+
+
+class Dead:
+    """A server whose jobs die at once."""
+
+    def call(self, job, seconds):
+        return Ending("", 9, None, 0.0, 0, "")
+
+
+def witness_of(trusted, server, *bouts, limit_s=DEADLINE_S):
+    honest = adversarial("python_honest")
+    return witness(trusted, server, "cpu", honest.name, honest.entry, bouts, limit_s)
+
+
+def test_no_limit_of_the_candidates_ends_the_witness(witness_server, server, monkeypatch):
+    monkeypatch.setattr(witness_server, "_limits", examples.limits(file_mb=1, memory_mb=1))
+    (seen,) = witness_of(witness_server, server, replace(bout(0.5), workload=WORKLOAD, batch_ms=1e6, launches=4))
+    assert seen.status is Status.OK, seen.message
+    assert seen.launches * WORKLOAD.bytes > 1 << 20
+
+
+def test_a_candidates_process_does_not_wait_for_a_witness_that_is_dead(server):
+    """Within a limit that is shorter than the time for which it would wait for a living one."""
+    recorded = Recorded(server)
+    (seen,) = witness_of(Dead(), recorded, bout(0.5), limit_s=channel.MEETING_S / 2)
+    assert (seen.status, seen.message) == (Status.ENVIRONMENT, "the witness was ended by SIGKILL")
+    assert [each.status for each in recorded.endings] == [Status.OK]
+
+
+def test_a_witness_does_not_wait_for_a_candidates_process_that_is_dead(witness_server):
+    (seen,) = witness_of(witness_server, Dead(), bout(0.5), limit_s=channel.MEETING_S / 2 - GRACE_S)
+    assert seen.status is Status.ENVIRONMENT  # it had loaded no candidate
+    assert seen.message.endswith("both met: the candidate's process was ended by SIGKILL")
+
+
+def test_a_process_that_leaves_before_the_candidate_is_loaded_is_noticed_between_two_steps():
+    ours, theirs = socket.socketpair()
+    with ours:
+        waits = channel.Channel(ours, channel.AbsentError)
+        steps = _while_met(waits, ["first", "second"])
+        assert next(steps) == "first"
+        theirs.close()
+        with pytest.raises(channel.AbsentError, match="left"):
+            next(steps)
+
+
+def test_two_processes_meet_in_a_folder_whose_path_is_longer_than_a_sockets_may_be(tmp_path):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+
+    def say():
+        with channel.meeting(folder) as line:
+            line.say(Reply("here"))
+
+    with ThreadPoolExecutor(1) as pool:
+        said = pool.submit(say)
+        with channel.waiting(folder) as line:
+            line.expect("here")
+        said.result()
+
+
 def test_what_was_not_timed_has_no_witness():
     assert bout_of(examples.evaluation(trial=None), "cpu") is None
 
@@ -347,6 +421,12 @@ def test_a_witness_that_lost_the_candidate_tells_how_its_process_ended():
     assert first.status is Status.OK
     assert (second.status, second.message) == (Status.TIMED_OUT, "did not end within 120 s")
     assert settle(lost, [Played(Status.OK)], 2)[1].message == "the other side left"
+
+
+@pytest.mark.parametrize("played", [Status.CRASHED, Status.TIMED_OUT, Status.OUT_OF_MEMORY])
+def test_a_witness_that_died_is_the_machines_fault_however_the_candidate_ended_then(played):
+    (seen,) = settle(Failure(Status.CRASHED, "SIGBUS"), Failure(played, "the candidate"), 1)
+    assert (seen.status, seen.message) == (Status.ENVIRONMENT, "SIGBUS")
 
 
 def test_a_candidate_that_hangs_is_to_blame_and_not_its_witness():

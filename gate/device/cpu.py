@@ -73,7 +73,10 @@ class CpuDevice(Device):
 
     def share(self, size: int, folder: Path) -> tuple[torch.Tensor, str]:
         handle, path = tempfile.mkstemp(dir=folder)
-        os.close(handle)
+        try:
+            os.posix_fallocate(handle, 0, size)  # fails here, where else the first write beyond what fits ends all
+        finally:
+            os.close(handle)
         return self.open_shared(path, size), path
 
     def unshare(self, handle: str) -> None:

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from gate.errors import GateError
 from gate.files import from_json, to_json
-from gate.records import Record
+from gate.records import Record, Status
 from gate.witness.messages import Reply
 
 LINE_BYTES = 1 << 16
-MEETING_S = 60.0
-NAME = "meeting"
+MEETING_S, RETRY_S = 60.0, 0.01
+NAME, ENDED = "meeting", "ended"
+"""In the folder: the socket, and a file once either process has ended."""
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 class HungUpError(Exception):
     """The other side is gone, or says what cannot be read."""
 
+    status = Status.CRASHED
+
 
 class OwnPlayerError(HungUpError):
     """The other side was the witness's own process: no candidate is to blame."""
+
+    status = Status.ENVIRONMENT
+
+
+class AbsentError(HungUpError):
+    """The candidate's process never came, or left before it loaded the candidate, which is not to blame."""
+
+    status = Status.ENVIRONMENT
 
 
 class RefusedError(HungUpError):
@@ -37,8 +51,17 @@ class Channel:
     """One end of the line. Raises `lost` where the other is gone."""
 
     def __init__(self, connection: socket.socket, lost: type[HungUpError] = HungUpError) -> None:
-        self._lines = connection.makefile("rwb")
+        self._connection, self._lines = connection, connection.makefile("rwb")
         self.lost = lost
+
+    def wait(self) -> None:
+        """Until the other side says something, or hangs up."""
+        select.select([self._connection], [], [])
+
+    def require_silence(self) -> None:
+        """Raises `lost` where the other side has hung up. Nothing is expected from it now."""
+        if select.select([self._connection], [], [], 0)[0]:
+            raise self.lost("the other side left")
 
     def say(self, record: Record) -> None:
         """One record, at once. Raises HungUpError."""
@@ -72,31 +95,48 @@ class Channel:
 
 @contextlib.contextmanager
 def waiting(folder: Path) -> Iterator[Channel]:
-    """The end that waits to be met. Raises HungUpError where nobody comes."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.settimeout(MEETING_S)
-        listener.bind(str(folder / NAME))
+    """The end that waits to be met, by a process that has no candidate yet. Raises AbsentError where nobody comes."""
+    with socket.socket(socket.AF_UNIX) as listener, _address(folder) as address:
+        listener.bind(address)
         listener.listen(1)
-        try:
-            connection, _ = listener.accept()
-        except TimeoutError as error:
-            raise HungUpError(f"the candidate's process did not come within {MEETING_S:.0f} s") from error
+        listener.setblocking(False)
+        connection, _ = _retried(folder, listener.accept)
         connection.settimeout(None)  # the fork server ends what waits too long
         with connection:
-            yield Channel(connection)
+            yield Channel(connection, AbsentError)
 
 
 @contextlib.contextmanager
 def meeting(folder: Path) -> Iterator[Channel]:
-    """The end that comes to the meeting. Raises HungUpError where nobody waits."""
-    until = time.monotonic() + MEETING_S
-    with socket.socket(socket.AF_UNIX) as connection:
-        while True:
-            try:
-                connection.connect(str(folder / NAME))
-                break
-            except OSError as error:
-                if time.monotonic() > until:
-                    raise HungUpError(f"nobody waits at {folder / NAME}") from error
-                time.sleep(0.005)
+    """The end that comes to the meeting. Raises AbsentError where nobody waits."""
+    with socket.socket(socket.AF_UNIX) as connection, _address(folder) as address:
+        _retried(folder, lambda: connection.connect(address))
         yield Channel(connection)
+
+
+def hang_up(folder: Path) -> None:
+    """For a process that has ended: the other need not wait to meet it. Once they have met, the socket says so."""
+    (folder / ENDED).touch()
+
+
+@contextlib.contextmanager
+def _address(folder: Path) -> Iterator[str]:
+    """The socket's path, which may have 108 characters at most (unix(7)): however long the folder's own is."""
+    descriptor = os.open(folder, os.O_PATH)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{NAME}"
+    finally:
+        os.close(descriptor)
+
+
+def _retried(folder: Path, attempt: Callable[[], T]) -> T:
+    until = time.monotonic() + MEETING_S
+    while True:
+        try:
+            return attempt()
+        except OSError as error:
+            if (folder / ENDED).exists():
+                raise AbsentError("the other side ended before both met") from error
+            if time.monotonic() > until:
+                raise AbsentError(f"the other side did not come within {MEETING_S:.0f} s") from error
+        time.sleep(RETRY_S)

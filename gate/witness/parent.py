@@ -7,10 +7,13 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
 
 from gate.asking import Failure, Kind, ask
 from gate.preflight import SHARED_BYTES, roomy_folder
-from gate.records import BASELINE, CANDIDATE, Evaluation, Status, Witness
+from gate.records import BASELINE, CANDIDATE, Evaluation, Record, Status, Witness
+from gate.witness.channel import hang_up
 from gate.witness.messages import Bout, Played, Playing, Refereeing, Witnesses
 from gate.workers import WorkerServer
 
@@ -31,6 +34,9 @@ MOST_S = 600.0
 GRACE_S = 30.0
 PIECES = 2
 """Of memory that are shared on a CPU: for the candidate's process, and for the witness's own."""
+REFEREE, PLAY = Kind("referee", Witnesses, "the witness"), Kind("play", Played)
+
+R = TypeVar("R", bound=Record)
 
 
 def bout_of(evaluation: Evaluation, device: str) -> Bout | None:
@@ -81,23 +87,40 @@ def witness(
         return [Witness(Status.ENVIRONMENT, reason)] * len(bouts)
     with tempfile.TemporaryDirectory(dir=shared, prefix="kernel-gate-") as folder, ThreadPoolExecutor(1) as pool:
         asked = Refereeing(device, folder, ROUNDS, tuple(bouts))
-        kind = Kind("referee", Witnesses, "the witness")
-        refereed = pool.submit(ask, trusted, kind, [asked], limit_s + GRACE_S)  # so that it sees who does not end
-        played = ask(server, Kind("play", Played), [Playing(device, folder, impl, source)], limit_s)
+        # longer than the candidate's, so that it sees who does not end
+        refereed = pool.submit(_ended, trusted, REFEREE, asked, limit_s + GRACE_S)
+        played = _ended(server, PLAY, Playing(device, folder, impl, source), limit_s)
         return settle(refereed.result(), played, len(bouts))
 
 
+def _ended(server: WorkerServer, kind: Kind[R], asked: Refereeing | Playing, limit_s: float) -> list[R] | Failure:
+    """The answer; the other process, which may wait for this one, knows of its end then."""
+    try:
+        return ask(server, kind, [asked], limit_s)
+    finally:
+        hang_up(Path(asked.folder))
+
+
 def settle(refereed: list[Witnesses] | Failure, played: list[Played] | Failure, count: int) -> list[Witness]:
-    """What the referee saw; where it saw the candidate's process no more, how that process ended."""
+    """What the referee saw; where it saw the candidate's process no more, how that process ended.
+
+    Where the referee failed, the machine or Kernel Gate is at fault, and not the candidate, however its process ended
+    then: unless neither came to an end, as the one waits for the other.
+    """
     ending = played if isinstance(played, Failure) else played[0]
     if isinstance(refereed, Failure):
-        at_fault = ending if ending.status is not Status.OK else Failure(Status.ENVIRONMENT, refereed.message)
+        waited = refereed.status is ending.status is Status.TIMED_OUT
+        at_fault = ending if waited else Failure(Status.ENVIRONMENT, refereed.message)
         return [Witness(at_fault.status, at_fault.message)] * count
     (seen,) = refereed
     return [_with_ending(each, ending) for each in seen.witnesses]
 
 
 def _with_ending(seen: Witness, ending: Failure | Played) -> Witness:
-    if seen.status is not Status.CRASHED or ending.status is Status.OK:
+    if ending.status is Status.OK:
         return seen
-    return replace(seen, status=ending.status, message=ending.message)
+    if seen.status is Status.ENVIRONMENT:
+        return replace(seen, message=f"{seen.message}: {ending.message}")
+    if seen.status is Status.CRASHED:
+        return replace(seen, status=ending.status, message=ending.message)
+    return seen

@@ -22,6 +22,7 @@ HERE, READY, DONE, FAILED = (Reply(word) for word in ("here", "ready", "done", "
 def play(asked: Playing) -> Played:
     """The candidate in every bout, until the referee hangs up; where it never came, no candidate is to blame."""
     with contextlib.suppress(HungUpError), meeting(Path(asked.folder)) as channel:
+        channel.wait()  # the witness times SDPA meanwhile, and this process does nothing beside it
         device = open_device(asked.device)
         memory = mapped(channel, device)
         candidate = open_implementation(asked.impl, asked.candidate)

@@ -8,10 +8,10 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import torch
 
@@ -32,6 +32,8 @@ CALLS_A_TRY = 10
 VERIFIED_BYTES = 32 << 20
 """Of outputs at once. With the answers, both in float64, and the errors they take 14 times as much."""
 
+T = TypeVar("T")
+
 
 class WrongOutputError(Exception):
     """The candidate's output is not what it should be."""
@@ -42,21 +44,29 @@ def referee(asked: Refereeing) -> Witnesses:
     seen: list[Witness] = []
     with _own_player(asked.device) as own:  # before CUDA is in use, which no fork survives
         device, folder = open_device(asked.device), Path(asked.folder)
-        bouts = [sized(device, bout) for bout in asked.bouts]  # before the candidate's process is let in
         try:
-            ours, theirs, clocks = lent(device, folder, bouts)
-            ours.let_in(own)
-            alone = [alone_ms(device, bout, clock, asked.rounds) for bout, clock in zip(bouts, clocks, strict=True)]
             with waiting(folder) as channel:
+                bouts = [sized(device, bout) for bout in _while_met(channel, asked.bouts)]
+                ours, theirs, clocks = lent(device, folder, bouts)
+                ours.let_in(own)
+                pairs = _while_met(channel, zip(bouts, clocks, strict=True))
+                alone = [alone_ms(device, bout, clock, asked.rounds) for bout, clock in pairs]
                 theirs.let_in(channel)
+                channel.lost = HungUpError  # the candidate is loaded from now on
                 for bout, clock, shortest in zip(bouts, clocks, alone, strict=True):
                     device.begin_peak()  # the graph and the outputs of the last bout are gone
                     witness = _Ring(device, bout, asked.rounds, clock, own, channel).witness()
                     seen.append(replace(witness, alone_ms=shortest))
         except HungUpError as error:
-            status = Status.ENVIRONMENT if isinstance(error, OwnPlayerError) else Status.CRASHED
-            seen += [Witness(status, str(error))] * (len(bouts) - len(seen))
+            seen += [Witness(error.status, str(error))] * (len(asked.bouts) - len(seen))
     return Witnesses(tuple(seen))
+
+
+def _while_met(channel: Channel, each: Iterable[T]) -> Iterator[T]:
+    """One after the other, as long as the candidate's process, which waits meanwhile, is there."""
+    for one in each:
+        channel.require_silence()
+        yield one
 
 
 def lent(device: Device, folder: Path, bouts: list[Bout]) -> tuple[Lent, Lent, list[Clock]]:
