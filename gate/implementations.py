@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.util
 import re
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gate import loading
 from gate.buffers import GuardedTensor
 from gate.device import Device, Launch
 from gate.records import Status
@@ -27,6 +27,8 @@ from gate.tunables import Config, from_text
 DTYPE_CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # enum attention_dtype
 UNSUPPORTED_CODE = 1  # enum attention_status
 PYTHON_SOURCE = re.compile(r"(?P<file>.*\.py)(#(?P<config>[^/]*))?")
+MOST_WORDS = 2000
+"""Of what a candidate raises: a compiler's whole output may be among it."""
 MEANINGS = {1: "unsupported", 2: "launch failed"}
 
 
@@ -170,44 +172,59 @@ class PythonCandidate(Implementation):
     """A Python file that defines `attention(q, k, v, scale, causal, out)`; its tunables are there as globals."""
 
     def __init__(self, source: Path, config: Config | None = None) -> None:
-        specification = importlib.util.spec_from_file_location(f"candidate_{source.stem}", source)
-        if specification is None or specification.loader is None:
-            raise CandidateError(Status.CRASHED, f"{source.name} cannot be imported; give it the ending .py")
-        module = importlib.util.module_from_spec(specification)
-        vars(module).update(config or {})
-        with candidate_errors(str(source)):
-            specification.loader.exec_module(module)
-        if not callable(getattr(module, "attention", None)):
-            raise CandidateError(Status.CRASHED, f"{source.name} defines no function attention(q, k, v, ...)")
-        self._attention, self._source = module.attention, str(source)
+        self._folder = str(source.parent)
+        with candidate_errors(self._folder):
+            module = loading.load(source, config or {})
+            self._attention: Callable[..., object] = getattr(module, "attention", None)  # type: ignore[assignment]
+            fault = loading.fault(self._attention)
+        if fault is not None:
+            raise CandidateError(Status.CRASHED, f"{source.name} defines {fault}")
 
     def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> Bound:  # noqa: ARG002
-        attention, source, each = self._attention, self._source, operands
+        attention, folder, each = self._attention, self._folder, operands
+        looked_at = False
 
         def launch() -> torch.Tensor:
-            with candidate_errors(source):
-                attention(each.q, each.k, each.v, each.scale, each.causal, each.out)
+            nonlocal looked_at
+            with candidate_errors(folder):
+                answer = attention(each.q, each.k, each.v, each.scale, each.causal, each.out)
+            if answer is not None and not looked_at:
+                looked_at = True
+                _refuse_unwritten(answer, each.out)
             return each.out
 
         return Bound(launch)
 
 
+def _refuse_unwritten(answer: object, out: torch.Tensor) -> None:
+    """Raises CandidateError where the answer was returned, and `out` is NaN everywhere as it was before the call."""
+    if answer is out or not bool(out.isnan().all()):
+        return
+    kind = "tensor" if isinstance(answer, torch.Tensor) else type(answer).__name__
+    article = "an" if kind[0] in "aeiou" else "a"
+    remedy = "write the result into `out`, e.g. out.copy_(result)"
+    raise CandidateError(
+        Status.INCORRECT, f"attention() returned {article} {kind} and left `out` as it was; {remedy}"
+    )
+
+
 @contextlib.contextmanager
-def candidate_errors(source: str = "") -> Iterator[None]:
-    """Turns whatever a candidate's Python code raises into a CandidateError, with the line of its file `source`."""
+def candidate_errors(folder: str = "") -> Iterator[None]:
+    """Turns whatever a candidate's Python code raises into a CandidateError, with the line of a file in `folder`."""
     try:
         yield
     except BaseException as error:
         no_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
         status = Status.OUT_OF_MEMORY if no_memory else Status.CRASHED
-        raise CandidateError(status, f"raised {type(error).__name__}: {error}{_where(error, source)}") from error
+        words = str(error)[:MOST_WORDS]
+        raise CandidateError(status, f"raised {type(error).__name__}: {words}{_where(error, folder)}") from error
 
 
-def _where(error: BaseException, source: str) -> str:
-    """The innermost line of that file that it came through."""
+def _where(error: BaseException, folder: str) -> str:
+    """The innermost line of the candidate's that it came through."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
-    line = next((each.lineno for each in frames if each.filename == source), None)
-    return f" ({Path(source).name}, line {line})" if line else ""
+    at = next((each for each in frames if folder and Path(each.filename).is_relative_to(folder)), None)
+    return f" ({Path(at.filename).relative_to(folder)}, line {at.lineno})" if at else ""
 
 
 def open_implementation(name: str, source: str | None) -> Implementation:

@@ -27,7 +27,7 @@ from gate.messages import (
     Traces,
     Watching,
 )
-from gate.records import Correctness, Environment, Status, Trace
+from gate.records import Check, Correctness, Environment, Status, Trace
 from gate.replicate import run_replicate
 from gate.tracing import trace
 from gate.witness.messages import Played, Playing, Refereeing
@@ -57,7 +57,9 @@ def _check(request: str) -> str:
         implementation = open_implementation(asked.impl, asked.candidate)
         return to_json(check(device, implementation, asked.case, asked.tolerance, asked.seed, asked.budget_s))
     except (CandidateError, RuntimeError) as error:
-        return to_json(Correctness(*_failure(error)))
+        status, message = _failure(error)
+        checks = (Check("output", False, message),) if status is Status.INCORRECT else ()
+        return to_json(Correctness(status, message, checks))
 
 
 def _replicate(request: str) -> str:

@@ -49,6 +49,8 @@ class Watching(Record):
 
     command: tuple[str, ...]
     variables: Mapping[str, str]
+    candidate: str | None = None
+    """What the program runs, where that is a candidate."""
 
 
 @dataclass(frozen=True, slots=True)

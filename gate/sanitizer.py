@@ -104,21 +104,27 @@ def sanitize(bench: Bench, candidate: Candidate, dtype: Dtype, program: str) -> 
     if built.status is not Status.OK:
         return report
     seen: list[Sanitized] = []
+    source = source_of(candidate, built)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "request.json"
-        write_text(path, to_json(HarnessRequest(candidate.name, source_of(candidate, built), cases)))
+        write_text(path, to_json(HarnessRequest(candidate.name, source, cases)))
         for number, tool in enumerate(TOOLS):
             bench.progress(f"{PROGRAM} --tool {tool}", number, len(TOOLS))
-            seen.append(run_tool(bench.server, program, tool, [*HARNESS, str(path)]))
+            seen.append(run_tool(bench.server, program, tool, [*HARNESS, str(path)], candidate=source))
     return replace(report, tools=tuple(seen))
 
 
 def run_tool(
-    server: WorkerServer, program: str, tool: str, command: Sequence[str], limit_s: float = TOOL_S
+    server: WorkerServer,
+    program: str,
+    tool: str,
+    command: Sequence[str],
+    limit_s: float = TOOL_S,
+    candidate: str | None = None,
 ) -> Sanitized:
-    """One tool on one program, which says `kernel-gate: ran` when it is through."""
+    """One tool on one program, which runs `candidate` and says `kernel-gate: ran` when it is through."""
     call = [program, "--tool", tool, "--target-processes", "application-only", *command]
-    seen = watch(server, call, limit_s, {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"})
+    seen = watch(server, call, limit_s, {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}, candidate)
     return Sanitized(tool, None, message=seen.message) if seen.code is None else read_output(tool, seen.output)
 
 

@@ -22,7 +22,7 @@ import time
 import traceback
 from typing import IO, Any, NoReturn
 
-from gate import confinement, scratch
+from gate import caches, confinement, scratch
 from gate.job_memory import JobMemory, children
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
@@ -80,7 +80,7 @@ def _become_job(request: dict[str, Any], folder: str, reply: int, output: IO[byt
         _redirect(output)
         _close_all_but(reply)
         scratch.adopt(folder)
-        _confine(request["job"], folder)
+        _confine(request["job"], [folder, *caches.open_for(request["job"], request["caches"])])
         from gate import jobs
 
         _write_all(reply, jobs.run(request["job"]).encode())
@@ -113,8 +113,8 @@ def _close_all_but(reply: int) -> None:
     os.closerange(reply + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _confine(job: dict[str, Any], folder: str) -> None:
-    """To its temporary folder, and what its requests name. The witness stays hidden from the candidate beside it.
+def _confine(job: dict[str, Any], folders: list[str]) -> None:
+    """To `folders`, and what its requests name. The witness stays hidden from the candidate beside it.
 
     What watches a candidate is not confined: the program under it confines itself (gate/watching.py).
     """
@@ -123,7 +123,8 @@ def _confine(job: dict[str, Any], folder: str) -> None:
     named = JOB_FOLDERS.get(job["kind"])
     others = [json.loads(each)[named] for each in job["requests"]] if named else []
     confinement.conceal(job["kind"] == "referee")
-    confinement.confine([folder, *others])
+    confinement.confine([*folders, *others])
+    caches.let_go()
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gate import confinement, scratch
+from gate import caches, confinement, scratch
 from gate.files import from_json, to_json
 from gate.messages import Watched, Watching
 from gate.programs import run_program
@@ -37,10 +37,14 @@ class Finished:
 
 
 def watch(
-    server: WorkerServer, command: Sequence[str], limit_s: float, variables: Mapping[str, str] | None = None
+    server: WorkerServer,
+    command: Sequence[str],
+    limit_s: float,
+    variables: Mapping[str, str] | None = None,
+    candidate: str | None = None,
 ) -> Finished:
-    """Runs the tool in a job of the server's, with the server's environment."""
-    asked = Watching(tuple(command), dict(variables or {}))
+    """Runs the tool in a job of the server's, with the server's environment, and the caches of what it watches."""
+    asked = Watching(tuple(command), dict(variables or {}), candidate)
     ending = server.call({"kind": JOB, "requests": [to_json(asked)]}, limit_s)
     if ending.status is not Status.OK:
         return Finished(None, seconds=ending.seconds, message=ending.message)
@@ -66,7 +70,8 @@ def confine_watched() -> None:
     admins_only = parameter("RmProfilingAdminOnly") == "1"
     kept = (confinement.SYS_ADMIN, confinement.PERFMON) if admins_only else ()
     own = filter(None, [os.environ.get(scratch.VARIABLES[0])])  # the job's temporary folder
-    confinement.confine(directories=own, kept=kept)
+    confinement.confine(directories=[*own, *caches.of_this_process()], kept=kept)
+    caches.let_go()
 
 
 def parameter(name: str) -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from gate import bootstrap
+from gate import bootstrap, scratch
 from gate.errors import GateError, UnfitEnvironmentError
 from gate.programs import stripped_environment
 from gate.records import Status
@@ -129,11 +129,12 @@ class WorkerServer:
 
     def __init__(self, limits: LimitSettings) -> None:
         self._limits = limits
-        self._entered = False
+        self._stack = contextlib.ExitStack()
+        self._caches: str | None = None
         self._server: _Server | None = None
 
     def __enter__(self) -> WorkerServer:
-        self._entered = True
+        self._caches = self._stack.enter_context(scratch.temporary_folder())
         return self
 
     def start(self) -> WorkerServer:
@@ -144,8 +145,10 @@ class WorkerServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entered = False
         self._end()
+        self._caches = None
+        self._stack.close()
+        scratch.remove_leftovers()
 
     def call(self, job: Mapping[str, Any], seconds: float) -> Ending:
         """Runs one job in a fresh process.
@@ -157,7 +160,8 @@ class WorkerServer:
         server, started = self._ready(), time.monotonic()
         bound = UNBOUND if job.get("kind") in TRUSTED_JOBS else self._limits
         limits = {"seconds": seconds, "memory_mb": bound.memory_mb, "file_mb": bound.file_mb}
-        answer = _answer(server.process, json.dumps({"job": job, "limits": limits}), seconds + GRACE_S)
+        request = {"job": job, "limits": limits, "caches": self._root_of_caches()}
+        answer = _answer(server.process, json.dumps(request), seconds + GRACE_S)
         if answer:
             return Ending(**json.loads(answer))
         code = server.exit_code()  # before we hang up, upon which it would exit as well
@@ -167,8 +171,7 @@ class WorkerServer:
         return Ending("", server.process.returncode, "server", time.monotonic() - started, 0, "")
 
     def _running(self) -> _Server:
-        if not self._entered:
-            raise GateError("the fork server was not started; use it as a context manager")
+        self._root_of_caches()
         if self._server is not None and self._server.ready and self._server.process.poll() is not None:
             self._end()  # it ended while no job ran: no job's fault
         self._server = self._server or _start()
@@ -187,6 +190,12 @@ class WorkerServer:
         """Ends the server, where there is one; the next call would start another. Returns all that it printed."""
         server, self._server = self._server, None
         return server.close(patience_s) if server else ""
+
+    def _root_of_caches(self) -> str:
+        """Where gate/caches.py makes a folder for each candidate. Raises GateError outside of the context."""
+        if self._caches is None:
+            raise GateError("the fork server was not started; use it as a context manager")
+        return self._caches
 
 
 def _start() -> _Server:

@@ -91,7 +91,7 @@ def _run(profiler: Profiler, request: HarnessRequest, chosen: metrics.Chosen) ->
         exported = report if has_module() else None
         harness = (*profiler.harness, str(asked))
         command = program.command(profiler.path, chosen.asked, profiler.options, log, exported, harness)
-        finished = watch(profiler.server, command, profiler.limit_s)
+        finished = watch(profiler.server, command, profiler.limit_s, candidate=request.candidate)
         written = log.read_text(errors="replace") if log.exists() else ""
         launches = _launches(written, report)
     return _Seen(chosen, finished, written, tuple(launches), _answer(finished.output))
