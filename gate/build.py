@@ -89,7 +89,7 @@ def _cached(recipe: _Recipe) -> Build | None:
 def _recorded(path: Path) -> Build | None:
     """The record of a finished build; None where there is none, or none that can be read: it is built anew."""
     try:
-        return from_json(Build, path.read_text(), str(path))
+        return from_json(Build, path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, GateError):
         return None
 

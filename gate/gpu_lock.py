@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gate import nvml
-from gate.errors import UnfitEnvironmentError
+from gate.errors import MACHINE_REMEDIES, UnfitEnvironmentError
 from gate.locking import ClockLock
 from gate.records import GpuState
 
@@ -58,8 +58,12 @@ def gpu_lock(
 
 def lock_folder() -> Path:
     """The same folder for every user of this machine, whoever asks: the first that everyone may write to."""
-    shared = (folder for folder in SHARED_FOLDERS if folder.is_dir() and folder.stat().st_mode & stat.S_IWOTH)
-    return next(shared, Path(tempfile.gettempdir()))
+    return next(filter(_everyone_may_write, SHARED_FOLDERS), Path(tempfile.gettempdir()))
+
+
+def _everyone_may_write(folder: Path) -> bool:
+    """Whatever it is mounted as: in a container that cannot be changed, /var/lock often is read-only."""
+    return folder.is_dir() and bool(folder.stat().st_mode & stat.S_IWOTH) and os.access(folder, os.W_OK)
 
 
 def _open(path: Path) -> int:
@@ -67,7 +71,8 @@ def _open(path: Path) -> int:
     try:
         descriptor = _open_or_make(path)
     except OSError as error:
-        raise UnfitEnvironmentError(f"cannot open the GPU's lock {path}: {error.strerror}; remove it") from error
+        remedy = MACHINE_REMEDIES.get(error.errno or 0, "remove it")
+        raise UnfitEnvironmentError(f"cannot open the GPU's lock {path}: {error.strerror}; {remedy}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UnfitEnvironmentError(f"the GPU's lock {path} is not a plain file; remove it")
@@ -111,8 +116,9 @@ def _try(descriptor: int) -> bool:
 
 def _sign(descriptor: int) -> None:
     text = f"{os.getpid()} {datetime.now(UTC).isoformat(timespec='seconds')}\n"
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
+    with contextlib.suppress(OSError):  # on a full disk, those who wait are not told who has it
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
 
 
 def _holder(descriptor: int) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gate.errors import UnfitEnvironmentError
+from gate.scratch import parent_folder
 from gate.settings import LimitSettings
 
 MIB = 1 << 20
@@ -118,7 +119,7 @@ def roomy_folder(size: int) -> Path | None:
 
 
 def _for_sharing() -> tuple[Path, Path]:
-    return SHARED, Path(tempfile.gettempdir())
+    return SHARED, Path(parent_folder())
 
 
 def _free(folder: Path) -> int:

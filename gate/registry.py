@@ -151,7 +151,7 @@ def _read(folder: Path, config: str | None = None) -> Candidate:
 
     path = folder / "kernel.toml"
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
         known = [name for name in Candidate.__dataclass_fields__ if name not in CHOSEN]
         if extra := [name for name in table if name not in known]:
             fields = ", ".join(known)

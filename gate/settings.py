@@ -245,7 +245,7 @@ def _read(path: Path | None) -> dict[str, Any]:
     if path is None and not chosen.exists():
         return {}
     try:
-        return tomllib.loads(chosen.read_text())
+        return tomllib.loads(chosen.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInputError(f"cannot read {chosen}: {error.strerror}; name a policy file that exists") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from gate.errors import GateError, UnfitEnvironmentError, explain_machine
+from scripts import streams
 
 USAGE, UNFIT, FAULT = 64, 69, 70
 COMMANDS = {
@@ -77,9 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and ends the process with a documented exit code; no traceback for what was expected."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without ✅ shows a question mark
+    streams.settle()
     try:
         _need_working_folder()
         code: Any = command.main(arguments, standalone_mode=False)
@@ -129,18 +126,8 @@ def _leave(code: int, message: str) -> NoReturn:
     """One line, whatever a file or an option put into the message."""
     with contextlib.suppress(OSError):  # standard error may be what is full
         say(f"kernel-gate: {' '.join(message.split())}", err=True)
-    _forget_output()
+    streams.forget()
     sys.exit(code)
-
-
-def _forget_output() -> None:
-    """Drops what cannot be written: at its end Python would try again, and change the exit code to 120."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

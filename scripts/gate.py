@@ -45,9 +45,11 @@ def command(
         measurement = join(measurement, measurement_of(load(sdpa)))
     options.check_writable(report)
     run = judged(measurement, cand, settings, impl, device, required)
-    click.echo(terminal(run))
-    if out is not None:  # after the verdict is shown: a full disk takes the file, and not the answer
-        write_record(out, run)
+    try:
+        click.echo(terminal(run))
+    finally:  # a full disk takes either the file or the answer, and not both
+        if out is not None:
+            write_record(out, run)
     for shortcoming in () if required else shortcomings(measurement, settings):
         cli.say(f"warning: {one_line(shortcoming)}; --required leaves that undecided")
     if github:

@@ -237,8 +237,10 @@ def built(candidate: Candidate, asked: tuple[str, ...], settings: Settings) -> B
 
 def deliver(record: R, out: Path | None, table: Callable[[R], str]) -> None:
     """Prints the record as a table, and writes it where a file was asked for."""
-    cli.say(table(record))
-    save(record, out)
+    try:
+        cli.say(table(record))
+    finally:  # a full disk takes either the file or the table, and not both
+        save(record, out)
 
 
 def save(record: Record, out: Path | None) -> None:

@@ -45,9 +45,11 @@ def command(
     counters = wanted_counters(ncu, chosen, settings.gates)
     with options.bench(chosen, settings) as bench:
         run = judge(measure_candidate(bench, candidate, workloads, counters=counters), settings.gates)
-    click.echo(terminal(run))
-    click.echo(time_spent(run.measurement))
-    _write(out, run)  # after the verdict is shown: a full disk takes the files, and not the answer
+    try:
+        click.echo(terminal(run))
+        click.echo(time_spent(run.measurement))
+    finally:  # a full disk takes either the files or the answer, and not both
+        _write(out, run)
     click.echo(f"written: {out}/run.json, {out}/report.html, {out}/comment.md, {out}/env.json")
     if advisory and run.verdict.exit_code:
         click.echo(f"advisory: exit code {run.verdict.exit_code} of the verdict is reported as 0")

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,3 +99,43 @@ def test_an_error_that_is_not_the_machines_is_a_fault_of_kernel_gate(kernel_gate
     monkeypatch.setattr("gate.availability.listing", fail)
     answer = kernel_gate("candidates")
     assert (answer.code, "Traceback" in answer.err) == (70, True)
+
+
+def test_a_reader_that_leaves_changes_no_verdict_and_loses_no_file(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as broken:
+        code, _, err = in_a_process(command_line(*GATE, "--out", tmp_path / "run.json"), stdout=broken)
+    assert (code, err) == (1, "")
+    assert (tmp_path / "run.json").exists()
+
+
+@full
+def test_output_that_cannot_be_written_takes_no_file(tmp_path):
+    with open("/dev/full", "w") as nowhere:  # noqa: PTH123
+        code, _, _ = in_a_process(command_line(*GATE, "--out", tmp_path / "run.json"), stdout=nowhere)
+    assert code == 69
+    assert (tmp_path / "run.json").exists()
+
+
+def test_without_any_descriptor_a_command_ends_as_with_all_of_them(tmp_path):
+    root = Path(__file__).parents[1]
+    command = f"{sys.executable} -m scripts.cli candidates --out {tmp_path / 'list.json'} <&- >&- 2>&-; echo $?"
+    done = subprocess.run(["sh", "-c", command], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
+    assert '"cpu_tiled"' in (tmp_path / "list.json").read_text()
+
+
+@pytest.mark.parametrize("section", ["candidates", "policy"])
+def test_a_file_in_utf_8_is_read_whatever_the_locale_is(section, python_candidate, tmp_path):
+    python_candidate("", summary='"einfach: größer, 速い"')
+    policy = tmp_path / "gate.toml"
+    policy.write_text("# größer\n[gates]\nalpha = 0.05\n", encoding="utf-8")
+    arguments = {
+        "candidates": ("candidates", "--kernels", tmp_path / "kernels"),
+        "policy": (*GATE, "--policy", policy),
+    }[section]
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code, out, err = in_a_process(command_line(*arguments), variables=ascii_only)
+    assert (code, err) == ({"candidates": 0, "policy": 1}[section], "")
+    assert {"candidates": "made_up", "policy": "REJECTED"}[section] in out
