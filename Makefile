@@ -2,16 +2,18 @@
 PYTHON ?= python3
 IMPL ?= cpu_tiled
 BIN := .venv/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-CONSTRAINTS := $(if $(wildcard /proc/driver/nvidia/version),,-c constraints-cpu.txt)
+MAKE_ENVIRONMENT := $(PYTHON) -I .github/actions/environment.py .venv
 
-.PHONY: bench test lint lint-workflows schema clean
+.PHONY: bench test test-slow lint lint-workflows schema clean
 
 bench: .venv/.installed
 	$(BIN)/kernel-gate run --impl $(IMPL) --advisory --out artifacts
 
 test: .venv/.installed-test
 	$(BIN)/python -m pytest -n auto
+
+test-slow: .venv/.installed-test
+	$(BIN)/python -m pytest -m slow
 
 lint: .venv/.installed-lint
 	$(BIN)/ruff check .
@@ -29,13 +31,10 @@ schema: .venv/.installed
 clean:
 	rm -rf .venv artifacts build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
-
-.venv/.installed: pyproject.toml constraints-cpu.txt | .venv/bin/python
-	$(PIP_INSTALL) $(CONSTRAINTS) -e .
+.venv/.installed: pyproject.toml .github/actions/environment.py
+	$(MAKE_ENVIRONMENT) -e .
 	touch $@
 
 .venv/.installed-%: .venv/.installed
-	$(PIP_INSTALL) $(CONSTRAINTS) -e '.[$*]'
+	$(MAKE_ENVIRONMENT) -e '.[$*]'
 	touch $@

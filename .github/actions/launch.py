@@ -7,18 +7,22 @@ Standard library only: this runs before anything is installed.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
-CONSTRAINTS = Path(__file__).with_name("constraints.txt")
+CONSTRAINTS, MAKER = (Path(__file__).with_name(name) for name in ("constraints.txt", "environment.py"))
 MEASURING = ("build", "measure-sdpa", "measure-candidate", "run", "baseline", "fuzz", "doctor")
 DRAWING = (*MEASURING, "gate")
 NEEDED_BY = {
@@ -34,42 +38,89 @@ NEEDED_BY = {
 
 def main() -> None:
     """Becomes the command; does not return."""
+    if len(sys.argv) < 2:
+        stop(64, "no command; python3 -I launch.py COMMAND")
     command, *rest = sys.argv[1:]
     note_output(command)
-    python = os.environ.get("KERNEL_GATE_PYTHON") or str(environment(command))
-    builds = {"KERNEL_GATE_CACHE": str(temporary() / "kernel-gate-builds")}  # a job's own: none finds another's there
-    paths = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-    os.execve(python, [python, "-m", "scripts.cli", command, *rest], {**builds, **os.environ, **paths})  # noqa: S606
+    maker = module(MAKER)
+    try:
+        python = os.environ.get("KERNEL_GATE_PYTHON") or str(environment(command, maker))
+        builds = {
+            "KERNEL_GATE_CACHE": str(temporary() / "kernel-gate-builds")
+        }  # a job's own: none finds another's there
+        paths = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+        os.execve(python, [python, "-m", "scripts.cli", command, *rest], {**builds, **os.environ, **paths})  # noqa: S606
+    except maker.UnmadeError as error:
+        stop(69, str(error))
+    except OSError as error:
+        stop(69, f"{error.filename}: {error.strerror}; see RUNNER_TEMP and KERNEL_GATE_PYTHON")
 
 
-def environment(command: str) -> Path:
-    """The Python of the virtual environment, made where it is not there yet."""
-    wanted = requirements(command)
-    has_torch = importlib.util.find_spec("torch") is not None
-    shared = command in MEASURING and has_torch  # the machine's own torch fits its driver
-    parts = (sys.version, sys.executable, str(shared), CONSTRAINTS.read_text(), *wanted)
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    folder = temporary() / f"kernel-gate-{key}"
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        shutil.rmtree(folder, ignore_errors=True)  # half made, by a job that was ended
-        make(folder, python, shared, wanted)
-    return python
+def stop(code: int, message: str) -> NoReturn:
+    """Ends with one line; the codes are those of every command."""
+    print(f"kernel-gate: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def module(path: Path) -> ModuleType:
+    """The file beside this one, though `-I` has no path to it."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(path)
+    sys.dont_write_bytecode = True  # the checkout stays as it is
+    loaded = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def environment(command: str, maker: ModuleType) -> Path:
+    """The Python of the virtual environment, made where it is not there yet. Raises OSError, and the maker's own."""
+    wanted, measures = requirements(command), command in MEASURING
+    torch = importlib.util.find_spec("torch") if measures else None
+    texts = (path.read_text() for path in (CONSTRAINTS, MAKER))
+    parts = (sys.version, sys.executable, str(torch and torch.origin), str(maker.has_driver()), *texts, *wanted)
+    folder = temporary() / f"kernel-gate-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
+    with locked(folder.with_suffix(".lock")):
+        if not (folder / "ready").exists():
+            make(folder, wanted, measures, maker)
+    return folder / "bin" / "python"
 
 
 def temporary() -> Path:
-    """A folder that the runner empties before and after every job."""
-    return Path(os.environ.get("RUNNER_TEMP") or tempfile.gettempdir())
+    """A folder that the runner empties before and after every job; elsewhere one that nobody else can write to."""
+    if given := os.environ.get("RUNNER_TEMP"):
+        return Path(given)
+    folder = Path(tempfile.gettempdir()) / f"kernel-gate-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.lstat().st_uid != os.getuid():
+        stop(69, f"{folder} belongs to somebody else; set RUNNER_TEMP to a folder of your own")
+    return folder
 
 
-def make(folder: Path, python: Path, shared: bool, wanted: list[str]) -> None:
-    """A virtual environment with what is wanted; `ready` is the last thing in it."""
-    options = ["--system-site-packages"] if shared else []
-    constraints = [] if shared else ["--constraint", str(CONSTRAINTS)]
-    pip = [str(python), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    subprocess.run([sys.executable, "-I", "-m", "venv", *options, str(folder)], check=True)
-    subprocess.run([*pip, *constraints, *wanted], check=True)
-    (folder / "ready").touch()
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """For one process at a time: two jobs may need the same environment. What pip starts keeps the lock as well."""
+    with path.open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(
+                "kernel-gate: waiting for another job, which makes the same environment", file=sys.stderr, flush=True
+            )
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def make(folder: Path, wanted: Sequence[str], measures: bool, maker: ModuleType) -> None:
+    """A virtual environment with what is wanted; `ready` is the last thing in it. Of a failure nothing stays."""
+    shutil.rmtree(folder, ignore_errors=True)  # half made, by a job that was ended
+    try:
+        maker.make(folder, wanted, torch=measures, constraints=CONSTRAINTS, pip=False)
+        (folder / "ready").touch()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def requirements(command: str) -> list[str]:
@@ -85,7 +136,7 @@ def note_output(command: str) -> None:
     out, report = (written_by(command, option) for option in ("OUT", "REPORT"))
     path = os.environ.get("GITHUB_OUTPUT")
     if len(out.splitlines()) > 1:
-        sys.exit("kernel-gate: `out` has more than one line; name a plain path")
+        stop(64, "`out` has more than one line; name a plain path")
     for each in filter(None, (out, report)):
         Path(each).unlink(missing_ok=True)  # what an earlier job left on this runner is not this one's
     if out and path:
@@ -100,7 +151,5 @@ def written_by(command: str, option: str) -> str:
 
 if __name__ == "__main__":
     if sys.version_info < (3, 11):  # noqa: UP036  # the runner's own Python, which may be any
-        sys.exit(
-            f"kernel-gate: Python 3.11 or newer is needed, and this is {sys.version.split()[0]}; use setup-python"
-        )
+        stop(69, f"Python 3.11 or newer is needed, and this is {sys.version.split()[0]}; use setup-python")
     main()

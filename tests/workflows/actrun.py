@@ -91,6 +91,10 @@ class Origin:
     """A repository: Kernel Gate and some candidates on `main`, and a topic branch that changes one of them."""
 
     folder: Path
+    python: Path
+    """The runner's: what `python3` is there."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """What is set on the runner."""
     base: str = ""
     head: str = ""
 
@@ -114,9 +118,9 @@ class Origin:
         )
 
 
-def make_origin(folder: Path) -> Origin:
+def make_origin(folder: Path, python: Path) -> Origin:
     """The repository at `folder`, with `main` checked out."""
-    origin = Origin(folder)
+    origin = Origin(folder, python)
     folder.mkdir(parents=True)
     ignore = shutil.ignore_patterns("node_modules", "__pycache__")
     for part in PARTS:
@@ -167,6 +171,12 @@ def make_stand_ins(folder: Path) -> list[str]:
     return options
 
 
+def runners_environment() -> dict[str, str]:
+    """This process's, without what a runner would not have: nothing that is set for us, or for the tests' Python."""
+    ours = ("GITHUB_", "RUNNER_", "INPUT_", "KERNEL_GATE_", "PYTHON", "VIRTUAL_ENV", "IMPL")
+    return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+
+
 def run(origin: Origin, github: Github, name: str, event: dict[str, Any], folder: Path, **variables: str) -> Done:
     """The workflow on an event; the commit is what the repository has checked out."""
     (folder / "event.json").write_text(json.dumps(event))
@@ -174,9 +184,8 @@ def run(origin: Origin, github: Github, name: str, event: dict[str, Any], folder
     job = {
         "GITHUB_API_URL": github.url, "GITHUB_SERVER_URL": "https://github.test", "NO_PROXY": "*",
         "GITHUB_REPOSITORY": github.repository, "GITHUB_RUN_ID": "9042", "GITHUB_RUN_NUMBER": "42",
-        "KERNEL_GATE_PYTHON": sys.executable, "KERNEL_GATE_CACHE": os.environ["KERNEL_GATE_CACHE"],
         "OMP_NUM_THREADS": "1", "ACT_ORIGIN": str(origin.folder), "ACT_ARTIFACTS": str(folder / "artifacts"),
-        "ACT_FORGED": str(folder / "forged"), **variables,
+        "ACT_FORGED": str(folder / "forged"), **origin.variables, **variables,
     }  # fmt: skip
     options = [each for key, value in job.items() for each in ("--env", f"{key}={value}")]
     command = [
@@ -186,9 +195,14 @@ def run(origin: Origin, github: Github, name: str, event: dict[str, Any], folder
         "--action-cache-path", str(folder / "cache"),
         *make_stand_ins(folder / "stand-ins"), *options,
     ]  # fmt: skip
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "RUNNER_", "INPUT_"))}
-    home = {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
-    done = subprocess.run(command, cwd=origin.folder, env=clean | home, capture_output=True, text=True, check=False)
+    home = {
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "PATH": f"{origin.python.parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        command, cwd=origin.folder, env=runners_environment() | home, capture_output=True, text=True, check=False
+    )
     return Done(done.returncode, done.stdout + done.stderr, _results(done.stdout))
 
 

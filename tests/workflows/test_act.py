@@ -3,7 +3,12 @@
 act enforces neither permissions, concurrency nor time-outs: `test_static.py` reads those off the files.
 """
 
+import os
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,16 +24,17 @@ pytestmark = pytest.mark.skipif(actrun.act() is None, reason="act is not install
 
 
 @pytest.fixture(scope="module")
-def main(tmp_path_factory):
-    """The repository, on its main branch; no test changes it."""
-    return actrun.make_origin(tmp_path_factory.mktemp("act") / "origin")
+def main(tmp_path_factory, bare_python):
+    """The repository, on its main branch, and a runner's image that has the dependencies; no test changes it."""
+    return actrun.make_origin(tmp_path_factory.mktemp("act") / "origin", bare_python)
 
 
 @pytest.fixture
 def origin(main, tmp_path):
     """A clone of it that a test may change."""
     shutil.copytree(main.folder, tmp_path / "origin", symlinks=True)
-    return actrun.Origin(tmp_path / "origin", main.base)
+    image = {"KERNEL_GATE_PYTHON": str(main.python), "KERNEL_GATE_CACHE": os.environ["KERNEL_GATE_CACHE"]}
+    return replace(main, folder=tmp_path / "origin", variables=image)
 
 
 @pytest.fixture
@@ -116,6 +122,23 @@ def test_a_pull_request_gets_the_verdict_that_its_checks_show(origin, github, tm
     assert run.verdict.outcome.value.upper() in body.splitlines()[0]
     assert (tmp_path / "artifacts" / "measured-right@cpu" / "base.json").exists()
     assert all(each.token == "write-token" for each in github.requests if each.method != "GET")
+
+
+@pytest.mark.slow
+def test_a_runner_that_has_nothing_but_python_makes_its_environments_and_judges(origin, github, tmp_path):
+    """No stand-in but those of GitHub's own actions: launch.py installs all that is needed, in every job."""
+    subprocess.run([sys.executable, "-I", "-m", "venv", str(tmp_path / "python")], check=True)
+    origin = replace(origin, python=tmp_path / "python" / "bin" / "python3", variables={})
+    topic(origin, github, "right")
+    done = actrun.run(origin, github, "pull_request", pull_request(origin, github), tmp_path)
+    _, marker = comment(github)
+    run = load(tmp_path / "artifacts" / "verdict-right@cpu" / "run.json")
+    assert [done.result(job) for job in ("plan", "measure", "comment", "withdraw")] == ["success"] * 4, done.log
+    assert (marker.sha, marker.outcome) == (origin.head, run.verdict.outcome)
+    assert marker.outcome in (Outcome.PASS, Outcome.REJECTED, Outcome.UNDECIDED)  # which of them, the clock decides
+    passed = "success" if marker.outcome is Outcome.PASS else "failure"
+    assert (done.result("gate"), done.result("required")) == (passed, passed)
+    assert run.measurement.environment.torch.endswith("+cpu") or Path("/proc/driver/nvidia/version").exists()
 
 
 def test_a_candidate_that_fails_is_said_to_be_wrong(origin, github, tmp_path):

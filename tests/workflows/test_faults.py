@@ -1,6 +1,5 @@
 """What a runner may do to a job half-way: end it, fill its disk, or hand it what an earlier job left."""
 
-import os
 import resource
 import signal
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 from gate.files import write_record
 from tests import examples
 from tests.processes import alive, eventually
+from tests.workflows.actrun import runners_environment
 
 HANGS = ["--impl", "endless_loop", "--kernels", str(examples.ADVERSARIAL), "--device", "cpu", "--shape", "1,1,16,32"]
 
@@ -77,14 +77,14 @@ def test_a_full_disk_is_one_clear_error_and_what_was_there_stays(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cand.json", "run.json"]
 
 
-def test_what_an_earlier_job_left_is_not_taken_for_this_ones(tmp_path):
+def test_what_an_earlier_job_left_is_not_taken_for_this_ones(tmp_path, bare_python):
     launch = Path(__file__).parents[2] / ".github" / "actions" / "launch.py"
     out = tmp_path / "cand.json"
     write_record(out, examples.measurement())
-    given = {"KERNEL_GATE_PYTHON": sys.executable, "IMPL": "no_such", "KERNEL_GATE_MEASURE_CANDIDATE_OUT": str(out)}
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "KERNEL_GATE_"))}
-    command = [sys.executable, "-I", str(launch), "measure-candidate"]
-    done = subprocess.run(command, cwd=examples.ADVERSARIAL.parents[1], env=plain | given, check=False)
+    given = {"KERNEL_GATE_PYTHON": str(bare_python), "IMPL": "no_such", "KERNEL_GATE_MEASURE_CANDIDATE_OUT": str(out)}
+    command = [bare_python, "-I", str(launch), "measure-candidate"]
+    environment = runners_environment() | given
+    done = subprocess.run(command, cwd=examples.ADVERSARIAL.parents[1], env=environment, check=False)
     assert done.returncode == 2
     assert not out.exists()
 
