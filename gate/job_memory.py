@@ -14,6 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+PROCESS_BYTES = 8 << 20
+"""For every process but one, beside its pages: page tables and the kernel's own records of it, at most about so much.
+
+A job that forks without end, and writes nothing, is ended by this.
+"""
+READ_AT_ONCE = 8
 FAULTS = 7
 """Where minor faults stand in /proc/PID/stat, behind the command's closing parenthesis (proc_pid_stat(5))."""
 
@@ -48,8 +54,18 @@ class JobMemory:
         at_most = self._last.held + _growth(self._last.sizes, sizes) if self._last else None
         if at_most is not None and at_most <= self._limit:
             return at_most
-        self._last = _Reading(sum(map(proportional_bytes, pids)) - _inherited_bytes(), sizes)
+        self._last = _Reading(self._sum(pids), sizes)
         return self._last.held
+
+    def _sum(self, pids: list[int]) -> int:
+        """Ends early where the processes alone exceed the limit: they may multiply while they are read."""
+        total = 0
+        for first in range(0, len(pids), READ_AT_ONCE):
+            processes = PROCESS_BYTES * sum(1 for _ in descendants(os.getpid()))
+            if processes > self._limit:
+                return processes
+            total += sum(map(proportional_bytes, pids[first : first + READ_AT_ONCE]))
+        return total - _inherited_bytes() + PROCESS_BYTES * (len(pids) - 1)
 
 
 def _growth(before: Mapping[int, tuple[int, int]], now: Mapping[int, tuple[int, int]]) -> int:

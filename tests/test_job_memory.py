@@ -96,6 +96,14 @@ def test_where_proportional_sizes_cannot_be_read_resident_sizes_count():
     assert family("job_memory._rollup = lambda pid: {}\nprint(json.dumps(memory.exceeds_limit()))") is True
 
 
+def test_processes_count_though_all_their_pages_are_shared():
+    exceeds, held = family("""
+job_memory.PROCESS_BYTES = 20 * MB
+print(json.dumps([memory.exceeds_limit(), memory.held]))""")
+    assert exceeds
+    assert held >= 5 * (20 << 20)
+
+
 SHARES = """
 import os, time
 held = bytearray(300 << 20)
