@@ -58,18 +58,27 @@ CHECK = Kind("check", Correctness)
 
 
 def ask(server: WorkerServer, kind: Kind[R], requests: Sequence[Record], limit_s: float) -> list[R] | Failure:
-    """All requests in one process, within one limit: an answer to each, or the failure of them all."""
+    """All requests in one process, within one limit: an answer to each, or the failure of them all.
+
+    What crashes on a disk that is still full when the job's own files are gone is the machine's failure.
+    """
     ending = server.call({"kind": kind.name, "requests": [to_json(each) for each in requests]}, limit_s)
-    if ending.status is Status.CRASHED and (fault := full_disk()):  # after it was cleared of what the job wrote
-        return Failure(Status.ENVIRONMENT, fault)
+    answers = _answers_in(ending, kind, len(requests))
+    seen = [answers] if isinstance(answers, Failure) else answers
+    crashed = any(getattr(each, "status", None) is Status.CRASHED for each in seen)
+    fault = full_disk() if crashed else None
+    return Failure(Status.ENVIRONMENT, fault) if fault else answers
+
+
+def _answers_in(ending: Ending, kind: Kind[R], count: int) -> list[R] | Failure:
     if ending.status is not Status.OK:
         return Failure(ending.status, f"{kind.who} {ending.message}{_last_words(ending)}")
     try:
         answers = [from_json(kind.answer, each, f"the answer of {kind.who}") for each in ending.replies]
     except GateError as error:
         return Failure(Status.CRASHED, str(error))
-    if len(answers) != len(requests):
-        return Failure(Status.CRASHED, f"{kind.who} gave {len(answers)} answers to {len(requests)} requests")
+    if len(answers) != count:
+        return Failure(Status.CRASHED, f"{kind.who} gave {len(answers)} answers to {count} requests")
     return answers
 
 

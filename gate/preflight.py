@@ -18,7 +18,7 @@ from gate.scratch import parent_folder
 from gate.settings import LimitSettings
 
 MIB = 1 << 20
-CACHE_BYTES, TEMPORARY_BYTES = 64 * MIB, 16 * MIB
+CACHE_BYTES, TEMPORARY_BYTES = 64 * MIB, 64 * MIB
 SHARED_BYTES = 256 * MIB
 """Two pieces of gate.device.cpu.MOST_SHARED_BYTES: where the witness meets the candidate on a CPU."""
 SHARED = Path("/dev/shm")  # noqa: S108  # memory and not a disk, where there is such a place
@@ -53,11 +53,12 @@ def temporary_folder() -> Iterator[str]:
         yield f"TMPDIR names {chosen}, which is no folder that can be used; make it, or unset TMPDIR"
         return
     try:
-        folder = Path(chosen or tempfile.gettempdir())
+        used = parent_folder()
     except OSError:
         yield "no temporary folder can be written (/tmp, /var/tmp); free some space, or set TMPDIR to one that can be"
         return
-    yield from _unusable("the temporary folder", folder, TEMPORARY_BYTES, "TMPDIR")
+    for folder in dict.fromkeys((chosen or used, used)):
+        yield from _unusable("the temporary folder", Path(folder), TEMPORARY_BYTES, "TMPDIR")
 
 
 def full_disk() -> str | None:

@@ -10,7 +10,7 @@ from gate import asking
 from gate.asking import Failure, Kind, ask_each
 from gate.files import from_json, to_json
 from gate.messages import Attempt, EnvironmentRequest
-from gate.records import Status
+from gate.records import Correctness, Status
 from gate.trial import candidate_arms, plan_for, take_trials
 from gate.workers import Ending
 from tests import examples
@@ -31,6 +31,20 @@ class Processes:
         self.asked.append("".join(names))
         replies = json.dumps([self.answer(each) for each in job["requests"]])
         return CRASH if self.dies(names) else Ending(replies, 0, None, 0.1, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("ending", "answer"), [(CRASH, None), (None, Correctness(Status.CRASHED, "OSError: No space left on device"))]
+)
+def test_a_crash_on_a_full_disk_is_the_machines_and_on_another_the_candidates(ending, answer, monkeypatch):
+    reply = Ending(json.dumps([to_json(answer)]), 0, None, 0.1, 0, "") if answer else ending
+    server = SimpleNamespace(call=lambda job, seconds: reply)
+    for fault, status in ((None, Status.CRASHED), ("the disk is full; free some", Status.ENVIRONMENT)):
+        monkeypatch.setattr(asking, "full_disk", lambda fault=fault: fault)
+        seen = asking.ask(server, Kind("check", Correctness), REQUESTS[:1], 1.0)
+        (first,) = [seen] if isinstance(seen, Failure) else seen
+        assert first.status is status
+        assert fault is None or first.message == fault
 
 
 def asked(dies, answer=lambda request: request, kind=KIND):

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from gate.preflight import cache_root, check, faults, full_disk, roomy_folder
 from gate.settings import LimitSettings
 from gate.witness.parent import PIECES, bout_of, witness
 from tests import examples
-from tests.machines import NOBODY, SMALL_RUN, in_a_process, tiny_disk
+from tests.machines import NOBODY, SMALL_RUN, command_line, in_a_process, tiny_disk
 
 NOT_MADE = str(Path(tempfile.gettempdir()) / "kernel-gate-not-made")
 FAULTS = """
@@ -226,6 +227,27 @@ def test_a_build_that_fills_the_disk_is_laid_to_the_machine(kernel_gate, tmp_pat
         assert answer.code == 69
         assert "No space left on device" in answer.out
         assert "; free some space there" in answer.out
+
+
+FILLS_THE_DISK = """
+import os, pathlib
+
+def attention(q, k, v, scale, causal, out):
+    with (pathlib.Path(os.environ["HOME"]) / "compiled").open("wb") as file:
+        file.write(bytes(1 << 22))
+"""
+
+
+def test_a_candidate_whose_compiler_finds_no_room_is_not_blamed(python_candidate, tmp_path):
+    """Really: it writes where load_inline and torch.compile would, on a disk that was roomy enough to begin."""
+    folder = python_candidate(FILLS_THE_DISK)
+    little = "from gate import preflight\npreflight.TEMPORARY_BYTES = 1 << 19\npreflight.SHARED_BYTES = 0\n"
+    asked = ("--impl", "made_up", "--kernels", folder.parent, "--out", tmp_path / "out", *SMALL_RUN[3:])
+    short = tempfile.mkdtemp()  # a long path would not be used
+    with tiny_disk(Path(short) / "disk", "2m") as disk:
+        code, out, err = in_a_process(little + command_line("run", *asked), variables={"TMPDIR": str(disk)})
+    shutil.rmtree(short)
+    assert (code, "the temporary folder" in out) == (69, True), out + err
 
 
 def test_resource_is_not_changed_by_looking():
