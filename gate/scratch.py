@@ -16,7 +16,7 @@ VARIABLES = ("TMPDIR", "TMP", "TEMP")
 """By which programs find their temporary folder."""
 PREFIX = "kg-"
 MAX_PARENT_CHARS = 50
-"""A socket's path has at most 108 characters (unix(7)), of which Python's multiprocessing takes 32 in that folder."""
+"""A socket's path has at most 107 characters (unix(7)): these, 24 of two folders below, and 32 of multiprocessing."""
 SHORT_PARENT = "/tmp"  # noqa: S108  # what is made there has a name that nobody can foretell
 OPEN, REMOVE = ("chmod", "-R", "u+rwx", "--"), ("rm", "-rf", "--")
 """Coreutils need neither a stack nor an open file for each level of a deep tree, and follow no symbolic link."""
@@ -27,10 +27,13 @@ _left: list[str] = []
 
 
 @contextlib.contextmanager
-def temporary_folder() -> Iterator[str]:
-    """A new folder that only this user may enter. Raises UnfitEnvironmentError where none can be made."""
+def temporary_folder(parent: str | None = None) -> Iterator[str]:
+    """A new folder that only this user may enter, in `parent` or among the user's temporary files.
+
+    Raises UnfitEnvironmentError where none can be made.
+    """
     try:
-        folder = tempfile.mkdtemp(prefix=PREFIX, dir=parent_folder())
+        folder = tempfile.mkdtemp(prefix=PREFIX, dir=parent or parent_folder())
     except OSError as error:
         reason = f"cannot make a job's temporary folder: {error}"
         raise UnfitEnvironmentError(f"{reason}; free some space, or set TMPDIR to another folder") from error

@@ -54,7 +54,8 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
 
 def run_job(request: dict[str, Any], control: IO[str]) -> dict[str, Any]:
     """Runs `request["job"]` in a fresh process within `request["limits"]`, and tells how it ended."""
-    with scratch.temporary_folder() as folder, tempfile.TemporaryFile(dir=scratch.parent_folder()) as output:
+    root = request["caches"]  # the client removes it, however this process ends
+    with scratch.temporary_folder(root) as folder, tempfile.TemporaryFile(dir=root) as output:
         return _run_in(folder, request, output, control)
 
 

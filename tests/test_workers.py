@@ -245,6 +245,9 @@ def test_a_job_whose_server_is_killed_has_crashed_and_the_next_has_a_new_one(tmp
         server._server.process.kill()  # while it has no job: that is laid to none
         server._server.process.wait()
         assert server.call(job(tmp_path, "pass"), 60.0).status is Status.OK
+        left = Path(server._root_of_caches())
+        assert len(list(left.glob("kg-*"))) == 1  # of the first job, whose server had no time to remove it
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(
