@@ -14,6 +14,7 @@ import pytest
 from gate import gpu_lock as module
 from gate.errors import UnfitEnvironmentError
 from gate.gpu_lock import gpu_lock, lock_folder, own_gpu
+from tests.machines import tiny_disk
 from tests.nvml_fake import FakeNvml
 
 GPU, OTHER_GPU = "0123456789abcdef", "fedcba9876543210"
@@ -234,6 +235,24 @@ def test_all_users_look_in_the_same_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SHARED_FOLDERS", (mine,))
     monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
     assert lock_folder() == tmp_path
+
+
+def test_a_shared_folder_that_is_mounted_read_only_is_passed_over(monkeypatch, tmp_path):
+    with tiny_disk(tmp_path / "fixed") as fixed:
+        fixed.chmod(0o1777)
+        subprocess.run(["mount", "-o", "remount,ro", fixed], check=True)
+        monkeypatch.setattr(module, "SHARED_FOLDERS", (fixed,))
+        assert lock_folder() != fixed
+
+
+def test_a_full_disk_keeps_the_lock_or_names_itself(tmp_path):
+    with tiny_disk(tmp_path / "full") as full:
+        (full / f"kernel-gate-{GPU}.lock").touch()
+        with contextlib.suppress(OSError):
+            (full / "fill").write_bytes(bytes(1 << 17))
+        second = gpu_lock(GPU, lambda _: None, timeout_s=0, folder=full)
+        with gpu_lock(GPU, refuse, folder=full), pytest.raises(UnfitEnvironmentError, match="still has"), second:
+            pass
 
 
 @pytest.fixture
