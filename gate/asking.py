@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from gate.effort import USED
 from gate.errors import GateError, UnfitEnvironmentError
 from gate.files import from_json, to_json
-from gate.messages import CheckRequest, EnvironmentRequest, TraceRequest, Traces
+from gate.messages import Called, CheckRequest, EnvironmentRequest, TraceRequest, Traces
 from gate.preflight import full_disk
 from gate.records import Case, Correctness, Environment, Record, Status, Trace, Workload
 from gate.registry import Candidate
@@ -54,7 +54,7 @@ class Kind(Generic[R]):
     who: str = "the candidate's process"
 
 
-CHECK = Kind("check", Correctness)
+CALL, CHECK = Kind("call", Called), Kind("check", Correctness)
 
 
 def ask(server: WorkerServer, kind: Kind[R], requests: Sequence[Record], limit_s: float) -> list[R] | Failure:
@@ -147,9 +147,26 @@ def check_candidate(
         for each, seed in cases.items()
         if each not in refusals
     ]
-    answers = ask_each(server, CHECK, requests, settings.limits.check_s)
-    seen = (_correctness(server, *pair, settings.limits.check_s) for pair in zip(answers, requests, strict=True))
+    late = None if candidate.compiled else compile_in_calls(server, requests, settings.limits.build_s)
+    if late is not None:
+        seen = iter([Correctness(late.status, late.message)] * len(requests))
+    else:
+        answers = ask_each(server, CHECK, requests, settings.limits.check_s)
+        pairs = zip(answers, requests, strict=True)
+        seen = (_correctness(server, *pair, settings.limits.check_s) for pair in pairs)
     return [Correctness(Status.UNSUPPORTED, refusals[each]) if each in refusals else next(seen) for each in cases]
+
+
+def compile_in_calls(server: WorkerServer, requests: Sequence[CheckRequest], limit_s: float) -> Failure | None:
+    """Calls a Python candidate once on each case, within the time of a build: it may compile then, for its caches.
+
+    A failure only where that took too long; any other is found by the check, and laid to its case.
+    """
+    called = ask(server, CALL, requests, limit_s) if requests else []
+    if not isinstance(called, Failure) or called.status is not Status.TIMED_OUT:
+        return None
+    reason = "its first call on each workload, in which it may compile; raise limits.build_s if it needs longer"
+    return replace(called, message=f"{called.message}: {reason}")
 
 
 def _correctness(

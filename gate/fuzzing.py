@@ -157,7 +157,8 @@ def _ease(each: Checked) -> tuple[bool, int]:
 
 def _failure(bench: Bench, candidate: Candidate, source: str, first: Checked) -> Failure:
     """Every probe has the failure's own seed, and a process of its own."""
-    limits = replace(bench.settings.limits, check_s=min(PROBE_S, bench.settings.limits.check_s))
+    limits = bench.settings.limits
+    limits = replace(limits, check_s=min(PROBE_S, limits.check_s), build_s=min(PROBE_S, limits.build_s))
     quiet = replace(bench, settings=replace(bench.settings, limits=limits), progress=lambda *_: None)
     failing = {first.case: first}
     probes = 0

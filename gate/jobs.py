@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,10 +15,12 @@ from gate.check import check
 from gate.compiling import compile_library
 from gate.device import Device, open_device
 from gate.environment import describe
+from gate.execution import Execution
 from gate.files import from_json, to_json
 from gate.implementations import CandidateError, open_implementation
 from gate.messages import (
     Attempt,
+    Called,
     CheckRequest,
     Compilation,
     Compiled,
@@ -39,7 +42,9 @@ def prepare() -> None:
     import gate.witness.player
     import gate.witness.referee  # noqa: F401  # before any candidate could change the files
 
-    files.prepare(Attempt, CheckRequest, Compilation, Compiled, Correctness, Environment, Plan, TraceRequest, Traces)
+    files.prepare(
+        Attempt, Called, CheckRequest, Compilation, Compiled, Correctness, Environment, Plan, TraceRequest, Traces
+    )
     gc.collect()
     gc.freeze()  # a collection in a fork looks at its own objects alone: 0.1 ms instead of 77
 
@@ -60,6 +65,19 @@ def _check(request: str) -> str:
         status, message = _failure(error)
         checks = (Check("output", False, message),) if status is Status.INCORRECT else ()
         return to_json(Correctness(status, message, checks))
+
+
+def _call(request: str) -> str:
+    asked = from_json(CheckRequest, request, "a request for a first call")
+    try:
+        device, case = open_device(asked.device), asked.case
+        implementation = open_implementation(asked.impl, asked.candidate)
+        execution = Execution(device, implementation, case.workload, random.Random(asked.seed), layout=case.layout)
+        execution.refresh(asked.seed, case.distribution)
+        execution.run()
+    except (CandidateError, RuntimeError) as error:
+        return to_json(Called(*_failure(error)))
+    return to_json(Called(Status.OK))
 
 
 def _replicate(request: str) -> str:
@@ -125,6 +143,7 @@ def _watch(request: str) -> str:
 
 
 JOBS: Mapping[str, Callable[[str], str]] = {
+    "call": _call,
     "check": _check,
     "compile": _compile,
     "environment": _environment,

@@ -76,6 +76,14 @@ class CheckRequest(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Called(Record):
+    """How a first call ended."""
+
+    status: Status
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TraceRequest(Record):
     """Which implementations to trace on one workload."""
 

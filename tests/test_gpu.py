@@ -28,7 +28,7 @@ def gpu_bench(gpu_servers):
     measure = MeasureSettings(
         baseline="flash", looks=(2,), rounds=8, warmup_rounds=4, selection_replicates=1, selection_rounds=4
     )
-    limits = examples.limits(check_s=20.0, replicate_s=20.0, memory_mb=8192)
+    limits = examples.limits(build_s=60.0, check_s=20.0, replicate_s=20.0, memory_mb=8192)
     with nvml.session():
         index = nvml.visible_index()
         settings = Settings(measure=measure, limits=limits)

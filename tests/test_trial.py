@@ -10,7 +10,7 @@ from gate.compare import compare
 from gate.errors import UnfitEnvironmentError
 from gate.files import to_json
 from gate.judge import judge
-from gate.messages import Attempt, Pace
+from gate.messages import Attempt, Called, Pace
 from gate.records import Case, Evaluation, Outcome, Policy, Status
 from gate.registry import find
 from gate.trial import candidate_arms, plan_for, sdpa_arms, take_trials
@@ -300,3 +300,50 @@ def test_a_check_that_sdpa_cannot_pass_either_is_laid_to_no_candidate(ending):
     assert seen.status is Status.ENVIRONMENT
     assert "SDPA itself cannot be checked here" in seen.message
     assert "smaller shape" in seen.message
+
+
+CALLED = saying(to_json(Called(Status.OK)))
+PASSED = saying(to_json(examples.correctness()))
+
+
+def first_called(python_candidate, *endings):
+    folder = python_candidate("")
+    server, candidate = Endings(*endings), find(folder.name, folder.parent)
+    case, settings = Case(examples.workload()), examples.settings()
+    (seen,) = check_candidate(server, candidate, candidate.entry, {case: 1}, "cpu", settings)
+    return seen, [(kind, seconds) for kind, _, seconds in server.asked]
+
+
+def test_a_python_candidates_first_calls_have_the_time_of_a_build(python_candidate):
+    seen, asked = first_called(python_candidate, CALLED, PASSED)
+    limits = examples.limits()
+    assert seen.status is Status.OK
+    assert asked == [("call", limits.build_s), ("check", limits.check_s)]
+
+
+def test_first_calls_that_take_longer_are_not_made_again(python_candidate):
+    seen, asked = first_called(python_candidate, TIMEOUT)
+    assert seen.status is Status.TIMED_OUT
+    assert "did not end within 60 s" in seen.message
+    assert "raise limits.build_s" in seen.message
+    assert [kind for kind, _ in asked] == ["call"]
+
+
+@pytest.mark.parametrize("ending", [CRASH, HOG, GARBAGE, saying(to_json(Called(Status.CRASHED, "raised")))])
+def test_whatever_else_goes_wrong_in_a_first_call_is_for_the_check_to_say(ending, python_candidate):
+    seen, asked = first_called(python_candidate, ending, PASSED)
+    assert seen.status is Status.OK
+    assert [kind for kind, _ in asked] == ["call", "check"]
+
+
+def test_a_compiled_candidate_is_checked_at_once():
+    server = Endings(PASSED)
+    check_candidate(
+        server,
+        find("honest", examples.ADVERSARIAL),
+        "x.so",
+        {Case(examples.workload()): 1},
+        "cpu",
+        examples.settings(),
+    )
+    assert [kind for kind, _, _ in server.asked] == ["check"]

@@ -29,7 +29,7 @@ def settings(device):
     """Of a small measurement."""
     if device == "cpu":
         return examples.settings()
-    return examples.settings(limits=examples.limits(check_s=20.0, replicate_s=20.0, memory_mb=8192))
+    return examples.settings(limits=examples.limits(build_s=60.0, check_s=20.0, replicate_s=20.0, memory_mb=8192))
 
 
 def measured(bench, name):

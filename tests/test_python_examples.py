@@ -1,0 +1,66 @@
+"""The candidates of docs/examples/kernels, each with a compiler of its own: built once a run, and right.
+
+One build each, on the CPU; on a GPU `pytest -m gpu tests/test_python_examples.py` judges all of them.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from gate.asking import CALL, CHECK, Failure, ask
+from gate.messages import CheckRequest
+from gate.records import Case, Status, Workload
+from gate.registry import find, names
+from gate.workers import WorkerServer
+from tests import examples
+
+KERNELS = Path(__file__).parents[1] / "docs" / "examples" / "kernels"
+LIMITS = examples.limits(build_s=900.0, check_s=600.0, memory_mb=8192, file_mb=1024)  # compilers, on a busy machine
+CASE = Case(Workload(1, 2, 70, 32, "float32", causal=True))
+
+
+@pytest.fixture(scope="module")
+def compiling():
+    """A server whose limits have room for a compiler."""
+    with WorkerServer(LIMITS) as server:
+        yield server
+
+
+def asked(server, kind, name, device="cpu"):
+    """The answer of one process that does this kind of job for that candidate."""
+    tolerance, candidate = examples.settings().tolerance["float32"], find(name, KERNELS)
+    answers = ask(server, kind, [CheckRequest(device, CASE, name, candidate.entry, tolerance, 1)], LIMITS.build_s)
+    assert not isinstance(answers, Failure), answers
+    assert (answers[0].message, answers[0].status) == ("", Status.OK)
+
+
+def made(server, pattern):
+    """What lies in the run's caches, and when it was written."""
+    return {path: path.stat().st_mtime_ns for path in Path(server._caches).glob(f"**/{pattern}")}
+
+
+COMPILED = {"load_inline": "attention_inline*.so", "torch_compile": "*.so", "numba_jit": "*.nbc"}
+
+
+@pytest.mark.parametrize(("name", "pattern"), COMPILED.items(), ids=COMPILED)
+def test_what_a_candidate_compiles_is_compiled_once_a_run_and_right(name, pattern, compiling):
+    if name == "numba_jit":
+        pytest.importorskip("numba", reason="numba is not installed here: pip install numba")
+    asked(compiling, CALL, name)
+    compiled = made(compiling, pattern)
+    assert compiled
+    asked(compiling, CHECK, name)
+    assert made(compiling, pattern) == compiled
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed: pip install triton")
+def test_triton_computes_on_a_cpu_though_its_author_did_not_ask_for_the_interpreter(compiling):
+    asked(compiling, CHECK, "triton_tile")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", [each for each in names(KERNELS) if "cuda" in find(each, KERNELS).devices])
+def test_every_example_is_right_on_a_gpu(name, compiling):
+    asked(compiling, CALL, name, "cuda")
+    asked(compiling, CHECK, name, "cuda")
