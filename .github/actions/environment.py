@@ -150,11 +150,16 @@ def _run(folder: Path, command: Sequence[str]) -> None:
 
 def explain(printed: str) -> str:
     """One line on why venv or pip failed, and what to do."""
-    lines = [line.strip() for line in printed.splitlines() if line.strip()] or ["nothing was printed"]
+    plain = re.sub(r"<[^<>]*>:?", "", printed)  # Python's names of objects
+    lines = [line.strip() for line in plain.splitlines() if line.strip()] or ["nothing was printed"]
     for pattern, what, remedy in REASONS:
         if said := [line for line in lines if re.search(pattern, line)]:
-            return f"{what}; {remedy}: {said[-1][-MOST_QUOTED:]}"
-    return f"{lines[-1][-MOST_QUOTED:]}; try again, and report it if it stays"
+            return f"{what}; {remedy}: {_end(said[-1])}"
+    return f"{_end(lines[-1])}; try again, and report it if it stays"
+
+
+def _end(line: str) -> str:
+    return line if len(line) <= MOST_QUOTED else f"…{line[-MOST_QUOTED:]}"
 
 
 def main() -> None:

@@ -57,7 +57,9 @@ def test_no_expression_is_pasted_into_a_shell():
 
 def test_nothing_is_passed_on_through_the_environment_file():
     text = "".join(
-        path.read_text() for path in GITHUB.rglob("*") if path.is_file() and "node_modules" not in path.parts
+        path.read_text()
+        for path in GITHUB.rglob("*")
+        if path.is_file() and not {"node_modules", "__pycache__"} & set(path.parts)
     )
     for word in ("GITHUB_ENV", "GITHUB_PATH", "pull_request_target", "workflow_run", "set-output"):
         assert word not in text, word
