@@ -60,9 +60,8 @@ def test_an_honest_candidate_is_seen_in_every_round(witnessed):
 @pytest.mark.parametrize("name", ["python_patches_the_clock", "python_slows_the_baseline"])
 def test_a_candidate_that_patches_its_own_process_is_contradicted(name, witnessed):
     seen, gate = witnessed(adversarial(name))
-    medians = seen.trial.median_ms
-    assert medians["candidate"] < 0.5 * medians["baseline"]  # so its own process believes
-    assert seen.witness.ratio > 0.5
+    claimed = seen.trial.median_ms["candidate"] / seen.trial.median_ms["baseline"]
+    assert claimed < 1 < seen.witness.ratio / claimed
     assert gate.outcome is Outcome.UNDECIDED
     assert "a clock that the candidate cannot reach" in gate.evidence
 
