@@ -151,9 +151,7 @@ def check_candidate(
     if late is not None:
         seen = iter([Correctness(late.status, late.message)] * len(requests))
     else:
-        answers = ask_each(server, CHECK, requests, settings.limits.check_s)
-        pairs = zip(answers, requests, strict=True)
-        seen = (_correctness(server, *pair, settings.limits.check_s) for pair in pairs)
+        seen = iter(_checked(server, requests, settings.limits.check_s))
     return [Correctness(Status.UNSUPPORTED, refusals[each]) if each in refusals else next(seen) for each in cases]
 
 
@@ -167,6 +165,25 @@ def compile_in_calls(server: WorkerServer, requests: Sequence[CheckRequest], lim
         return None
     reason = "its first call on each workload, in which it may compile; raise limits.build_s if it needs longer"
     return replace(called, message=f"{called.message}: {reason}")
+
+
+def check_backend(
+    server: WorkerServer, backend: str, cases: Mapping[Case, int], device: str, settings: Settings
+) -> list[Correctness]:
+    """One of SDPA's backends in a candidate's place: whether it is right in this environment."""
+    limit_s = settings.limits.check_s
+    requests = [
+        CheckRequest(
+            device, each, PREFIX + backend, None, settings.tolerance[each.workload.dtype], seed, USED * limit_s
+        )
+        for each, seed in cases.items()
+    ]
+    return _checked(server, requests, limit_s)
+
+
+def _checked(server: WorkerServer, requests: Sequence[CheckRequest], limit_s: float) -> list[Correctness]:
+    answers = ask_each(server, CHECK, requests, limit_s)
+    return [_correctness(server, *pair, limit_s) for pair in zip(answers, requests, strict=True)]
 
 
 def _correctness(

@@ -163,13 +163,18 @@ def witness_gate(evaluation: Evaluation, comparison: Comparison | None, policy: 
         return Gate("witness", workload, Outcome.UNDECIDED, "nobody but the candidate's own process saw its speed")
     if seen.status is not Status.OK:
         return Gate("witness", workload, OUTCOMES[seen.status], f"seen from outside: {seen.message}")
-    evidence = (
-        f"ratio {seen.ratio:.3f} by a clock that the candidate cannot reach ({seen.launches} calls in a row, "
-        f"{len(seen.candidate_ms)} times), {comparison.ratio.point:.3f} by its own process's"
-    )
+    evidence = witness_evidence(seen, comparison)
     if comparison.ratio.point < policy.speedup and (doubt := witness_doubt(seen, comparison, policy)):
         return Gate("witness", workload, Outcome.UNDECIDED, f"{doubt}: {evidence}")
     return Gate("witness", workload, Outcome.PASS, evidence)
+
+
+def witness_evidence(seen: Witness, comparison: Comparison) -> str:
+    """Both ratios, the witness's first."""
+    return (
+        f"ratio {seen.ratio:.3f} by a clock that the candidate cannot reach ({seen.launches} calls in a row, "
+        f"{len(seen.candidate_ms)} times), {comparison.ratio.point:.3f} by its own process's"
+    )
 
 
 def witness_doubt(seen: Witness, comparison: Comparison, policy: Policy) -> str:

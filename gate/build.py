@@ -20,7 +20,7 @@ from gate.launches import size_of
 from gate.messages import Compilation, Compiled
 from gate.preflight import cache_root, full_disk
 from gate.records import Build, KernelResources, Status
-from gate.registry import Candidate
+from gate.registry import Candidate, syntax_fault
 from gate.workers import WorkerServer
 
 RECORD = "build.json"
@@ -64,6 +64,8 @@ def cached_build(candidate: Candidate, asked: Sequence[str] = ()) -> Build | Non
 def _prepare(candidate: Candidate, asked: Sequence[str]) -> _Recipe | Build:
     """A recipe; or the build itself, where nothing is compiled or nothing can be."""
     if not candidate.compiled:
+        if fault := syntax_fault(candidate):
+            return _failed(candidate, fault)
         return Build(candidate.name, Status.OK, key=build_key(candidate), cached=True, config=candidate.config)
     if candidate.language != "cuda":
         return _Recipe(candidate, (), build_key(candidate))

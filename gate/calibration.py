@@ -7,6 +7,7 @@ two is a false alarm, and the same pair with one side scaled is a difference who
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gate.errors import BadInputError
+from gate.given_file import read_given
 from gate.records import SCHEMA_VERSION, Record
 from gate.stats.interval import Array
 from gate.stats.replay import Intervals, Plan, interval_rules
@@ -69,10 +71,8 @@ class Recorded:
 def load_recorded(path: Path) -> Recorded:
     """Raises BadInputError for what is not of the layout, and for times that are not positive and finite."""
     try:
-        with np.load(path) as archive:
+        with np.load(io.BytesIO(read_given(path, "an .npz of recorded trials"))) as archive:
             content = {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}; name a file that exists") from error
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BadInputError(f"{path} is no .npz of recorded trials; name another file") from error
     arms = tuple(str(name) for name in content.pop("arms", ()))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from gate import errors
+from gate.given_file import read_given
 from gate.records import SCHEMA_VERSION, Measurement, Record, Run
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-MOST_BYTES = 64 << 20
-"""Of a file: 70 times what 40 replicates of every backend on five workloads take. Reading so much takes 0.5 GB."""
 REMEASURE = "measure again, or name another file"
 
 
@@ -96,13 +95,7 @@ def measurement_of(record: Measurement | Run) -> Measurement:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise errors.MalformedFileError(f"{path} is over {MOST_BYTES >> 20} MiB, and no evidence is; {REMEASURE}")
-        return text.decode()
-    except OSError as error:
-        raise errors.BadInputError(f"cannot read {path}: {error.strerror}; name a file that exists") from error
+        return read_given(path, "a measurement or a run.json").decode()
     except UnicodeDecodeError as error:
         raise errors.MalformedFileError(f"{path} is not text: {error.reason}; {REMEASURE}") from error
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from gate.asking import FAULTS
+from gate.asking import FAULTS, check_backend
 from gate.errors import BadInputError, MalformedFileError
 from gate.files import from_json, write_record
+from gate.given_file import read_given
 from gate.outcomes import OUTCOMES
-from gate.pipeline import Bench, check_cases, prepare, source_of
+from gate.pipeline import CHECKS_A_PROCESS, Bench, check_cases, describe, prepare, source_of
 from gate.records import (
     EXIT_CODES,
     SCHEMA_VERSION,
@@ -28,6 +29,7 @@ from gate.records import (
     Status,
 )
 from gate.registry import Candidate
+from gate.sdpa import PREFIX
 from gate.settings import FuzzMatrix
 from gate.shrinking import shrink
 from gate.tunables import to_text
@@ -124,21 +126,31 @@ def play(bench: Bench, candidate: Candidate, cases: Mapping[Case, int]) -> Repor
     return Report(environment, candidate.name, built, results, seconds=dict(bench.seconds))
 
 
+def fuzz_backend(bench: Bench, backend: str, cases: Sequence[Case]) -> Report:
+    """One of SDPA's backends on each case: whether this environment computes as it should."""
+    environment, name = describe(bench), PREFIX + bench.backends(backend)[0]
+    asked, results = {each: secrets.randbits(62) for each in cases}, []
+    for first in range(0, len(cases), CHECKS_A_PROCESS):
+        bench.progress(f"check {name}", first, len(cases))
+        group = dict(list(asked.items())[first : first + CHECKS_A_PROCESS])
+        seen = check_backend(bench.server, name.removeprefix(PREFIX), group, bench.device, bench.settings)
+        results += [Checked(*pair, answer) for pair, answer in zip(group.items(), seen, strict=True)]
+    return Report(environment, name, Build(name, Status.OK), tuple(results), seconds=dict(bench.seconds))
+
+
 def repeat(bench: Bench, candidate: Candidate, failure: Failure) -> Report:
-    """A failure's smallest case once more."""
+    """A failure's smallest case once more, by the candidate that failed or by another."""
     report = play(bench, candidate, {failure.shrunk.case: failure.shrunk.seed})
     seen = next((each for each in report.results if each.failed), None)
-    shown = replace(failure, shrunk=seen) if seen else None
+    config = to_text(candidate.config)
+    shown = replace(failure, impl=candidate.name, config=config, shrunk=seen) if seen else None
     return replace(report, build=report.build.as_evidence(), failure=shown)
 
 
 def load_failure(path: Path) -> Failure:
     """What `fuzz` wrote when it failed. Raises BadInputError."""
     try:
-        text = path.read_text(encoding="utf-8")
-        return from_json(Failure, text, str(path))
-    except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}; name the {REPLAY} that `fuzz` wrote") from error
+        return from_json(Failure, read_given(path, f"the {REPLAY} that `fuzz` wrote").decode(), str(path))
     except (UnicodeDecodeError, MalformedFileError) as error:
         raise BadInputError(f"{path} is no {REPLAY}, as `fuzz` writes where it fails; name one") from error
 

@@ -18,15 +18,15 @@ NEXT_STEPS = {
     Outcome.REJECTED: {
         "build": "Declare the architecture in kernel.toml, or judge on another GPU.",
         "resources": "Take a smaller tile or fewer registers; `kernel-gate build` shows what each kernel takes.",
-        "correct": "Mend the kernel; `kernel-gate fuzz` shows on which workloads it is wrong.",
+        "correct": "Fix the kernel; `kernel-gate fuzz` shows on which workloads it is wrong.",
         "own work": "Compute attention by kernels of your own; matrix products by a library are fine.",
         "possible": "Find the work that was not done or not timed: no kernel is faster than the device.",
         "faster": FASTER,
         "interval": FASTER,
     },
     Outcome.FAILED: {
-        "build": "Mend the build; the compiler's own words are below.",
-        "correct": "Mend the kernel; `kernel-gate fuzz` finds the smallest workload that ends it.",
+        "build": "Fix the build; the compiler's own words are below.",
+        "correct": "Fix the kernel; `kernel-gate fuzz` finds the smallest workload that ends it.",
     },
     Outcome.UNDECIDED: {
         "measured": "Measure every required workload with `kernel-gate measure-candidate`, then judge again.",
@@ -37,8 +37,10 @@ NEXT_STEPS = {
         "baseline": "Measure again on a quiet machine, against the backend that is to be beaten (`--baseline`).",
     },
 }
+NEED_AN_INTERVAL = ("control", "faster", "interval")
+MORE_REPLICATES = "Measure again with `--replicates {0}` or more, or without that option: fewer give no interval."
 UNDECIDED_STEP = "Measure again on a quiet machine, or with more replicates (`--set measure.looks=[10,20,40]`)."
-ENVIRONMENT_STEP = "Mend the machine (`kernel-gate doctor` says how), then run again."
+ENVIRONMENT_STEP = "Fix the machine (`kernel-gate doctor` says how), then run again."
 PASS_STEP = "Nothing more to do on these workloads."
 
 
@@ -61,7 +63,7 @@ def judge(measurement: Measurement, policy: Policy) -> Run:
         for warning in unexplained_clocks(each, measurement.environment.gpu)
     )
     odd = (*clocks, *oddities(measurement, policy))
-    return Run(measurement, policy, present, _verdict(measurement.impl or "nothing", gates, present, odd))
+    return Run(measurement, policy, present, _verdict(measurement.impl or "nothing", gates, present, odd, policy))
 
 
 def is_clear(comparison: Comparison | None, policy: Policy) -> bool:
@@ -85,12 +87,14 @@ def conduct(measurement: Measurement) -> Outcome:
     return min(seen, key=list(Outcome).index)
 
 
-def _verdict(impl: str, gates: list[Gate], comparisons: tuple[Comparison, ...], odd: tuple[str, ...]) -> Verdict:
+def _verdict(
+    impl: str, gates: list[Gate], comparisons: tuple[Comparison, ...], odd: tuple[str, ...], policy: Policy
+) -> Verdict:
     outcome = min((gate.outcome for gate in gates), key=list(Outcome).index)
     deciding = next(gate for gate in gates if gate.outcome is outcome)
     warnings = tuple(f"{each.workload}: {warning}" for each in comparisons for warning in each.warnings)
     reason = _reason(impl, outcome, deciding, comparisons)
-    return Verdict(outcome, reason, _step(deciding), tuple(gates), (*warnings, *odd))
+    return Verdict(outcome, reason, _step(deciding, comparisons, policy), tuple(gates), (*warnings, *odd))
 
 
 def _reason(impl: str, outcome: Outcome, deciding: Gate, comparisons: tuple[Comparison, ...]) -> str:
@@ -103,8 +107,11 @@ def _reason(impl: str, outcome: Outcome, deciding: Gate, comparisons: tuple[Comp
     return f"{impl}{where}, {deciding.name}: {deciding.evidence}"
 
 
-def _step(deciding: Gate) -> str:
+def _step(deciding: Gate, comparisons: tuple[Comparison, ...], policy: Policy) -> str:
     if deciding.outcome is Outcome.PASS:
         return PASS_STEP
+    short = {each.workload for each in comparisons if each.ratio.replicates < policy.min_replicates}
+    if deciding.outcome is Outcome.UNDECIDED and deciding.workload in short and deciding.name in NEED_AN_INTERVAL:
+        return MORE_REPLICATES.format(policy.min_replicates)
     default = ENVIRONMENT_STEP if deciding.outcome is Outcome.ENVIRONMENT else UNDECIDED_STEP
     return NEXT_STEPS.get(deciding.outcome, {}).get(deciding.name, default)

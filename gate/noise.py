@@ -42,7 +42,7 @@ def noise_finding(trial: Trial, workload: Workload) -> Finding:
     remedy = "end what else runs here, and see docs/dev_env.md; then only large differences are judged"
     seen = compare(Evaluation(workload, trial=replace(trial, looks=())), Policy())
     if trial.status is not Status.OK or seen is None or seen.smallest_difference is None:
-        return Finding(item, False, trial.message or "no interval", remedy)
+        return Finding(item, False, trial.message or "no interval", remedy, needed=True)
     return Finding(item, seen.smallest_difference <= COARSE, _words(seen, len(trial.replicates)), remedy)
 
 

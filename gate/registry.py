@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Literal
 
 from gate.architectures import check_architectures
 from gate.errors import BadInputError, CandidateNotFoundError
+from gate.given_file import MOST_TOML, read_given
 from gate.launches import Sizes, check_sizes
 from gate.records import Dtype, Record, ResourceLimits, Workload
 from gate.records.occupancy import MOST_THREADS
@@ -118,6 +120,26 @@ class Candidate(Record):
         return f"{self.folder / self.sources[0]}#{to_text(self.config)}"
 
 
+def syntax_fault(candidate: Candidate) -> str:
+    """Where a source is not Python, as file:line: reason; empty where all are."""
+    for source in candidate.sources:
+        path = candidate.folder / source
+        if path.suffix == ".py" and (fault := _syntax_fault(path)):
+            return fault
+    return ""
+
+
+def _syntax_fault(path: Path) -> str:
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            compile(path.read_bytes(), str(path), "exec", dont_inherit=True)  # runs nothing of it
+    except SyntaxError as error:
+        return f"{path}:{error.lineno or 1}: {type(error).__name__}: {error.msg}"
+    except (ValueError, RecursionError, MemoryError) as error:  # a null byte, or a nesting without end
+        return f"{path}:1: {error or type(error).__name__}"
+    return ""
+
+
 def find(name: str, kernels: Path, config: str | None = None) -> Candidate:
     """The candidate of that name, with its tunables at `config` (BLOCK_M=64,BLOCK_N=64) or their defaults.
 
@@ -151,19 +173,19 @@ def _read(folder: Path, config: str | None = None) -> Candidate:
 
     path = folder / "kernel.toml"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(read_given(path, "a kernel.toml", most=MOST_TOML).decode())
         known = [name for name in Candidate.__dataclass_fields__ if name not in CHOSEN]
         if extra := [name for name in table if name not in known]:
             fields = ", ".join(known)
-            raise BadInputError(f"{path}: {extra[0]}: is no field of kernel.toml ({fields}); mend that file")
+            raise BadInputError(f"{path}: {extra[0]}: is no field of kernel.toml ({fields}); fix that file")
         read = TypeAdapter(Candidate).validate_python({**table, "folder": folder.resolve()})
         return replace(read, config=choose(read.tunables, config))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInputError(f"cannot read {path}: {error}; mend that file") from error
+        raise BadInputError(f"cannot read {path}: {error}; fix that file") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"{part}: " for part in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
-        raise BadInputError(f"{path}: {where}{said}; mend that file") from error
+        raise BadInputError(f"{path}: {where}{said}; fix that file") from error
     except ValueError as error:  # under this configuration alone
-        raise BadInputError(f"{path}: {error}; mend that file, or choose another --config") from error
+        raise BadInputError(f"{path}: {error}; fix that file, or choose another --config") from error

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from gate.belief import clocks_gate, machine_gate, witness_doubt, witness_gate
+from gate.belief import clocks_gate, machine_gate, witness_doubt, witness_evidence, witness_gate
 from gate.compare import compare, fastest, same_device
 from gate.errors import BadInputError
 from gate.gates import unfit_workloads
@@ -158,7 +158,8 @@ def _doubt(seen: Evaluation, policy: Policy) -> str:
     if (
         comparison and seen.witness and seen.witness.status is Status.OK
     ):  # here a slow candidate may lie to seem the same
-        doubts += filter(None, [witness_doubt(seen.witness, comparison, policy)])
+        doubt = witness_doubt(seen.witness, comparison, policy)
+        doubts += [f"witness: {doubt}: {witness_evidence(seen.witness, comparison)}"] if doubt else []
     if comparison and unfit_workloads([comparison], policy):
         doubts.append("control: the baseline differs from itself")
     return doubts[0] if doubts else ""

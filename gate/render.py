@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from gate.profiling.show import profile_lines
 from gate.records import Build, Comparison, Environment, Evaluation, Gate, Outcome, Run, Status
+from gate.tunables import to_text
 from gate.words import inert, one_line, speedup_in_words
 
 MARKS = {
@@ -101,7 +102,8 @@ def _gate(gate: Gate) -> str:
 def _build(build: Build) -> list[str]:
     how = "from the cache" if build.cached else "built"
     if build.status is Status.OK:
-        return [f"{build.impl}: {how} in {build.seconds:.2f} s, key {build.key}"]
+        tunables = [f"tunables: {to_text(build.config)}"] if build.config else []
+        return [f"{build.impl}: {how} in {build.seconds:.2f} s, key {build.key}", *tunables]
     return [f"{build.impl}: {build.status}: {build.message}", *build.log.splitlines()[-40:]]
 
 

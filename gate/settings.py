@@ -11,7 +11,12 @@ from typing import Any, cast
 
 from gate.errors import BadInputError
 from gate.github.runners import GithubSettings
+from gate.given_file import MOST_TOML, read_given
 from gate.records import CONTIGUOUS, NORMAL, Case, Distribution, Dtype, Layout, Policy, Record, Workload
+
+MOST_ROUNDS, MOST_REPLICATES, MOST_REPEATS = 100_000, 1_000, 100
+MOST_LIMIT_S, MOST_LIMIT_MB = 7 * 86_400, 1 << 30
+"""A week, and a petabyte: more than anybody means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,12 @@ class MeasureSettings(Record):
     def __post_init__(self) -> None:
         if not self.looks or list(self.looks) != sorted(set(self.looks)) or self.looks[0] < 1:
             raise ValueError(f"looks are increasing numbers of replicates, not {list(self.looks)}")
+        if max(self.rounds, self.warmup_rounds, self.selection_rounds) > MOST_ROUNDS:
+            raise ValueError(f"a replicate has at most {MOST_ROUNDS} rounds")
+        if max(self.looks[-1], self.selection_replicates) > MOST_REPLICATES:
+            raise ValueError(f"a trial has at most {MOST_REPLICATES} replicates")
+        if not 0 <= self.repeats <= MOST_REPEATS:
+            raise ValueError(f"repeats lies between 0 and {MOST_REPEATS}, not at {self.repeats}")
         if min(self.rounds, self.selection_replicates, self.selection_rounds) < 1 or self.warmup_rounds < 0:
             raise ValueError("the rounds and replicates of a trial are at least 1, and warmup_rounds at least 0")
 
@@ -55,6 +66,10 @@ class LimitSettings(Record):
     def __post_init__(self) -> None:
         if not min(self.build_s, self.check_s, self.replicate_s, self.profile_s, self.memory_mb, self.file_mb) > 0:
             raise ValueError("every limit is more than 0")
+        if max(self.build_s, self.check_s, self.replicate_s, self.profile_s) > MOST_LIMIT_S:
+            raise ValueError(f"a limit of time is at most {MOST_LIMIT_S} s, a week")
+        if max(self.memory_mb, self.file_mb) > MOST_LIMIT_MB:
+            raise ValueError(f"a limit of size is at most {MOST_LIMIT_MB} MB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,11 +260,9 @@ def _read(path: Path | None) -> dict[str, Any]:
     if path is None and not chosen.exists():
         return {}
     try:
-        return tomllib.loads(chosen.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInputError(f"cannot read {chosen}: {error.strerror}; name a policy file that exists") from error
+        return tomllib.loads(read_given(chosen, "a policy file, such as gate.toml", most=MOST_TOML).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{chosen} is not TOML: {error}; mend that line") from error
+        raise BadInputError(f"{chosen} is not TOML: {error}; fix that line") from error
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

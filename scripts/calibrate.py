@@ -33,7 +33,7 @@ def command(
     try:
         plan = Plan(draws, replicates, alpha=alpha, seed=seed)
     except ValueError as error:
-        raise BadInputError(f"{error}; mend that option") from error
+        raise BadInputError(f"{error}; fix that option") from error
     recorded = load_recorded(recording)
     try:
         rows = Rows(tuple(calibrate(recorded, plan, progress.show)))

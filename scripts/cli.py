@@ -35,7 +35,7 @@ COMMANDS = {
     "profile": "Read hardware counters: what bounds a kernel, and why.",
     "machine-code": "Count a candidate's instructions, or what changed in them; needs no GPU.",
     "score": "Print the fitness of a measured candidate, term by term.",
-    "doctor": "Say what this machine can and cannot do, and how to mend it.",
+    "doctor": "Say what this machine can and cannot do, and how to fix it.",
 }
 
 

@@ -12,6 +12,11 @@ from scripts import cli, options
 if TYPE_CHECKING:
     from gate.settings import Settings
 
+UNBELIEVED = (
+    "nothing is compared where evidence is missing or contradicts itself: measure --cand again on a quiet machine "
+    "(`kernel-gate doctor`), or record --against again where the table says that it cannot be believed"
+)
+
 
 @click.command("compare")
 @click.option("--cand", type=click.Path(path_type=Path), required=True, help="The new measurement, or a run.json.")
@@ -38,6 +43,8 @@ def command(cand: Path, against: Path, settings: Settings, out: Path | None) -> 
     cli.say(changes_table(seen))
     if any(each.answer is Answer.UNDECIDED and each.ratio for each in seen):
         cli.say("\nmeasure again, with more replicates: an interval decides where it lies on one side of the margin")
+    if any(each.answer is Answer.UNDECIDED and not each.ratio for each in seen):
+        cli.say(f"\n{UNBELIEVED}")
     options.save(Changes(answer, seen), out)
     behaved = conduct(new)
     return EXIT_CODES[answer] if behaved is Outcome.PASS else OUTCOME_CODES[behaved]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @options.settings
 @options.out_file
 def command(device: str, quick: bool, settings: Settings, out: Path | None) -> int:
-    """Say what is present, what is missing and how to mend it; 0 where candidates can be judged here, else 69."""
+    """Say what is present, what is missing and how to fix it; 0 where candidates can be judged here, else 69."""
     from gate.device import choose_device
     from gate.doctor import examine
     from gate.errors import UnfitEnvironmentError
@@ -39,9 +39,10 @@ def command(device: str, quick: bool, settings: Settings, out: Path | None) -> i
     options.save(found, out)
     if found.missing:
         raise UnfitEnvironmentError(
-            f"missing for --device {chosen}: {', '.join(found.missing)}; the table says how to mend it"
+            f"missing for --device {chosen}: {', '.join(found.missing)}; the table says how to fix it"
         )
-    click.echo(f"this machine can judge candidates on {chosen}")
+    coarse = "" if quick or found.findings[-1].present else ", but sees large differences only: the table says why"
+    click.echo(f"this machine can judge candidates on {chosen}{coarse}")
     return 0
 
 

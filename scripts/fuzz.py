@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from scripts import cli, options
 
 if TYPE_CHECKING:
-    from gate.records import Dtype
+    from collections.abc import Sequence
+
+    from gate.fuzzing import Failure
+    from gate.records import Case, Dtype
     from gate.registry import Candidate
     from gate.settings import Settings
+
+DEVICES = ("cuda", "cpu")
 
 
 @click.command("fuzz")
@@ -20,40 +26,102 @@ if TYPE_CHECKING:
 @options.settings
 @options.out_file
 def command(
-    impl: str | None, kernels: Path, config: str | None, dtype: Dtype | None, device: str, full: bool, extended: bool,
-    repro: Path | None, sanitize: bool, settings: Settings, out: Path | None,
+    impl: str | None, backend: str | None, kernels: Path, config: str | None, dtype: Dtype | None, device: str,
+    full: bool, extended: bool, repro: Path | None, sanitize: bool, settings: Settings, out: Path | None,
 ) -> int:  # fmt: skip
     """Check a candidate over a matrix of cases; one failure is shrunk, shown, and kept for --repro.
 
-    Exit codes: 0 all passed; 1 something failed; 2 no such candidate; 3 it failed to build, crashed or hung.
+    Without a candidate, SDPA's own backend is checked: whether this environment computes as it should.
+
+    Exit codes: 0 all passed; 1 something failed; 2 no such candidate; 3 it failed to build, crashed or hung; 69 SDPA
+    itself is wrong here.
     """
     from gate import fuzzing
-    from gate.capacity import refuse_impossible
+    from gate.device import choose_device
+    from gate.registry import find
+
+    typed = click.get_current_context().get_parameter_source("impl") is ParameterSource.COMMANDLINE
+    if (backend or repro) and not typed:
+        impl = None  # what is typed goes before what is set once for all commands
+    if (repro and (full or extended or sanitize or dtype or backend)) or (backend and (impl or sanitize)):
+        raise click.UsageError(
+            "--repro plays one case again, and --backend checks SDPA: leave out the options that contradict it."
+        )
+    if sanitize and impl is None:
+        raise click.UsageError("Missing option '--impl': which candidate is --sanitize to run?")
+    options.check_writable(out)
+    if repro is not None:
+        return _again(fuzzing.load_failure(repro), impl, kernels, config, settings, out)
+    candidate = options.runnable(find(impl, kernels, config)) if impl else None
+    chosen = choose_device(device, candidate.devices if candidate else DEVICES)
+    dtypes = options.dtypes(dtype, chosen)
+    cases = fuzzing.choose_cases(settings.fuzz, chosen, dtypes, full=full, extended=extended)
+    if candidate is None:
+        return _backend(backend or "flash", chosen, cases, settings, out)
+    if sanitize:
+        return _sanitize(candidate, chosen, dtypes[0], settings, out)
+    return _matrix(candidate, chosen, cases, kernels, settings, out)
+
+
+def _matrix(
+    candidate: Candidate, device: str, cases: Sequence[Case], kernels: Path, settings: Settings, out: Path | None
+) -> int:
+    from gate import fuzzing
+    from gate.tables import correctness_table
+
+    _refuse_impossible(cases, device, settings)
+    with options.bench(device, settings) as bench:
+        report = fuzzing.fuzz(bench, candidate, cases)
+    options.deliver(report, out, correctness_table)
+    if report.failure is not None:
+        kept = fuzzing.keep(report.failure, out)
+        cli.say(f"written: {kept}; `kernel-gate fuzz --kernels {kernels} --repro {kept}` plays this failure again")
+    return report.exit_code
+
+
+def _again(
+    failure: Failure, impl: str | None, kernels: Path, config: str | None, settings: Settings, out: Path | None
+) -> int:
+    """A failure once more: by the candidate that failed, or by the one that is named."""
+    from gate import fuzzing
     from gate.device import choose_device
     from gate.registry import find
     from gate.tables import correctness_table
 
-    again = fuzzing.load_failure(repro) if repro else None
-    if again is not None:
-        impl, config, device = again.impl, again.config, again.device
-    if impl is None:
-        raise click.UsageError("Missing option '--impl'.")
-    candidate = options.runnable(find(impl, kernels, config))
-    chosen = choose_device(device, candidate.devices)
-    dtypes = options.dtypes(dtype, chosen)
-    options.check_writable(out)
-    if sanitize:
-        return _sanitize(candidate, chosen, dtypes[0], settings, out)
-    cases = fuzzing.choose_cases(settings.fuzz, chosen, dtypes, full=full, extended=extended)
-    asked = [again.shrunk.case] if again else cases
-    refuse_impossible((each.workload for each in asked), chosen, settings.limits, checked=True)
-    with options.bench(chosen, settings) as bench:
-        report = fuzzing.repeat(bench, candidate, again) if again else fuzzing.fuzz(bench, candidate, cases)
+    same = impl in (None, failure.impl)
+    candidate = options.runnable(find(impl or failure.impl, kernels, config or (failure.config if same else None)))
+    device = choose_device(failure.device, candidate.devices)
+    _refuse_impossible([failure.shrunk.case], device, settings)
+    with options.bench(device, settings) as bench:
+        report = fuzzing.repeat(bench, candidate, failure)
     options.deliver(report, out, correctness_table)
-    if report.failure is not None and again is None:
-        kept = fuzzing.keep(report.failure, out)
-        cli.say(f"written: {kept}; `kernel-gate fuzz --kernels {kernels} --repro {kept}` plays this failure again")
     return report.exit_code
+
+
+def _backend(backend: str, device: str, cases: Sequence[Case], settings: Settings, out: Path | None) -> int:
+    """SDPA itself: what is wrong there is the environment's fault."""
+    from gate import fuzzing
+    from gate.records import EXIT_CODES, Outcome
+    from gate.sdpa import backends_of
+    from gate.tables import correctness_table
+
+    (backend,) = backends_of(device, backend)[:1]
+    _refuse_impossible(cases, device, settings)
+    with options.bench(device, settings) as bench:
+        report = fuzzing.fuzz_backend(bench, backend, cases)
+    options.deliver(report, out, correctness_table)
+    right = report.exit_code == 0
+    cli.say(
+        f"sdpa:{backend} is {'right in this environment' if right else 'not right in this environment: no verdict'}"
+        f"{'' if right else ' here can be trusted; `kernel-gate doctor` says what is installed'}"
+    )
+    return 0 if right else EXIT_CODES[Outcome.ENVIRONMENT]
+
+
+def _refuse_impossible(cases: Sequence[Case], device: str, settings: Settings) -> None:
+    from gate.capacity import refuse_impossible
+
+    refuse_impossible((each.workload for each in cases), device, settings.limits, checked=True)
 
 
 def _sanitize(candidate: Candidate, device: str, dtype: Dtype, settings: Settings, out: Path | None) -> int:

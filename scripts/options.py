@@ -120,13 +120,18 @@ def settings(command: F) -> Callable[..., Any]:
 
 fuzzing = stack(
     click.option("--impl", envvar="IMPL", help="The candidate, a name in the registry (or IMPL)."),
+    click.option("--backend", help="Instead, one of SDPA's: flash, cudnn, efficient or math. Default: flash."),
     kernels,
     config,
     dtype,
     device,
     click.option("--full", is_flag=True, help="The full matrix, which is the default on a GPU."),
     click.option("--extended", is_flag=True, help="Adds lengths, sizes, masks, bfloat16, layouts, distributions."),
-    click.option("--repro", type=click.Path(path_type=Path), help="Instead: a fuzz-failure.json once more."),
+    click.option(
+        "--repro",
+        type=click.Path(path_type=Path),
+        help="Instead: a fuzz-failure.json again, by any --impl.",
+    ),
     click.option("--sanitize", is_flag=True, help="Instead: a few small cases under NVIDIA's compute-sanitizer."),
 )
 measuring = stack(shape, dtype, device, iters, replicates, lock_clocks)
@@ -211,10 +216,13 @@ def runnable(candidate: Candidate) -> Candidate:
 def build_of(candidate: Candidate, asked: tuple[str, ...], settings: Settings) -> Build:
     """The candidate's build, from the cache or newly made; one that failed says why."""
     from gate import preflight
+    from gate.architectures import wanted_architectures
     from gate.build import build, cached_build
     from gate.workers import WorkerServer
 
     preflight.check(settings.limits, "cuda")  # no memory is shared to build
+    if asked:
+        wanted_architectures(asked)  # refuses what is none, for a candidate that needs none as well
     made = cached_build(candidate, asked)
     if made is not None:
         return made

@@ -242,6 +242,30 @@ def test_a_real_build_that_takes_too_long_has_timed_out(folder, server, cache):
     assert entries(cache) == []
 
 
+BROKEN = {
+    "a syntax error": ("import torch\n\ndef attention(q, k, v)\n    pass\n", ":3: SyntaxError: expected ':'"),
+    "an indentation": ("def attention():\npass\n", ":2: IndentationError"),
+    "a null byte": ("x = 1\0", "null byte"),
+}
+
+
+@pytest.mark.parametrize(("code", "words"), BROKEN.values(), ids=BROKEN)
+def test_python_that_does_not_parse_is_a_failed_build_with_its_file_and_line(code, words, python_candidate):
+    folder = python_candidate(code)
+    made = build(find("made_up", folder.parent), Compiler(), 1.0)
+    assert made.status is Status.BUILD_FAILED
+    assert "kernel.py:" in made.message
+    assert words in made.message
+
+
+def test_a_second_source_that_does_not_parse_fails_the_build_too(python_candidate):
+    folder = python_candidate("import other\n")
+    (folder / "other.py").write_text("(\n")
+    toml = folder / "kernel.toml"
+    toml.write_text(toml.read_text().replace('["kernel.py"]', '["kernel.py", "other.py"]'))
+    assert "other.py:1: SyntaxError" in build(find("made_up", folder.parent), Compiler(), 1.0).message
+
+
 def test_a_python_candidate_needs_no_build(cache):
     made = build(find("python_honest", examples.ADVERSARIAL), Compiler(), 1.0)
     assert (made.status, made.library) == (Status.OK, None)

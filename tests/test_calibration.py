@@ -118,10 +118,16 @@ def test_a_recording_without_a_control_or_with_too_few_replicates_is_refused(tmp
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"draws": 0}, {"replicates": 1}, {"alpha": 0.0}, {"alpha": 1.0}, {"looks": (5, 5)}]
-)
-def test_a_plan_that_makes_no_sense_is_refused(wrong):
-    with pytest.raises(ValueError, match=r"draws|looks"):
+    "wrong",
+    [
+        {"draws": 0}, {"draws": 10**18}, {"replicates": 1}, {"replicates": 10**9}, {"alpha": 0.0}, {"alpha": 1.0},
+        {"alpha": float("nan")}, {"looks": (5, 5)}, {"seed": -1}, {"seed": 2**64},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_plan_that_makes_no_sense_is_refused_by_the_name_of_what_is_wrong(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=name):
         Plan(**wrong)
 
 

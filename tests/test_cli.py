@@ -15,6 +15,7 @@ import pytest
 import gate.device
 from gate.files import from_json, load, write_record
 from gate.findings import Finding
+from gate.noise import noise_finding
 from gate.records import Build, Evaluation, Status, Telemetry, Trial
 from scripts import cli
 from tests import examples
@@ -559,6 +560,16 @@ def test_doctor_says_what_this_machine_can_tell_apart(kernel_gate, monkeypatch):
     assert answer.code == 0
     assert "noise" in answer.out
     assert "1,1,32,32 float32" in answer.out
+
+
+def test_doctor_says_that_a_machine_cannot_judge_whose_own_trial_failed(kernel_gate, monkeypatch):
+    crashed = examples.trial(replicates=0)
+    finding = noise_finding(crashed, examples.workload())
+    monkeypatch.setattr("gate.noise.expected_noise", lambda *_: finding)
+    answer = kernel_gate("doctor", "--device", "cpu")
+    assert answer.code == 69
+    assert "SIGSEGV" in answer.out
+    assert "can judge" not in answer.out
 
 
 def test_doctor_names_what_is_missing_and_ends_with_69(kernel_gate, monkeypatch):

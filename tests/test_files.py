@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gate import errors
-from gate.files import MOST_BYTES, from_json, load, measurement_of, to_json, write_record, write_text
+from gate.files import from_json, load, measurement_of, to_json, write_record, write_text
+from gate.given_file import MOST_BYTES
 from gate.records import Build, Measurement, Run, Status
 from tests import examples
 

@@ -89,10 +89,50 @@ def test_a_failure_of_a_candidate_that_is_gone_is_one_line_and_2(kernel_gate, tm
     assert "one_row_missing" in answer.complaint
 
 
-def test_no_candidate_at_all_is_usage(kernel_gate):
-    answer = kernel_gate("fuzz", *KERNELS)
+@pytest.mark.parametrize(("asked", "backend"), [((), "flash"), (("--backend", "math"), "math")])
+def test_without_a_candidate_sdpas_own_backend_is_checked(asked, backend, kernel_gate, tmp_path):
+    answer = kernel_gate("fuzz", *asked, "--device", "cpu", *TINY, "--out", tmp_path / "fuzz.json")
+    assert answer.code == 0
+    assert f"sdpa:{backend} is right in this environment" in answer.out
+    assert json.loads((tmp_path / "fuzz.json").read_text())["impl"] == f"sdpa:{backend}"
+
+
+def test_an_environment_in_which_sdpa_is_wrong_is_unfit(kernel_gate, monkeypatch):
+    wrong = examples.incorrect()
+    monkeypatch.setattr("gate.fuzzing.check_backend", lambda server, backend, cases, *_: [wrong] * len(cases))
+    answer = kernel_gate("fuzz", "--device", "cpu", *TINY)
+    assert answer.code == 69
+    assert "not right in this environment" in answer.out
+
+
+CONTRADICTIONS = {
+    "a backend and a candidate": ("--backend", "flash", "--impl", "honest"),
+    "a failure and a matrix": ("--repro", "fuzz-failure.json", "--full"),
+    "a failure and a backend": ("--repro", "fuzz-failure.json", "--backend", "flash"),
+    "a sanitizer and no candidate": ("--sanitize",),
+    "a backend that is none": ("--backend", "cudnn"),
+}
+
+
+@pytest.mark.parametrize("asked", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_what_contradicts_itself_is_usage(asked, kernel_gate):
+    answer = kernel_gate("fuzz", *asked, *KERNELS, "--device", "cpu")
     assert answer.code == 64
-    assert "--impl" in answer.complaint
+    assert answer.complaint
+
+
+def test_a_failure_is_played_by_another_candidate_where_one_is_named(kernel_gate):
+    assert kernel_gate(*WRONG, *TINY).code == 1
+    again = ("fuzz", "--repro", "fuzz-failure.json", *KERNELS)
+    assert kernel_gate(*again).code == 1
+    assert kernel_gate(*again, "--impl", "honest").code == 0
+    assert kernel_gate(*again, "--impl", "nobody").code == 2
+
+
+def test_a_candidate_named_for_all_commands_does_not_change_what_a_failure_plays(kernel_gate, monkeypatch):
+    kernel_gate(*WRONG, *TINY)
+    monkeypatch.setenv("IMPL", "honest")
+    assert kernel_gate("fuzz", "--repro", "fuzz-failure.json", *KERNELS).code == 1
 
 
 def test_a_sanitizer_for_a_cpu_is_usage(kernel_gate):

@@ -671,3 +671,11 @@ def test_a_wrong_output_before_the_witness_is_a_rejection_whatever_the_check_say
     forged = replace(made_up, checks=made_up.checks[:1])
     (gate,) = verdict(replace(examples.evaluation(), witness=wrong, correctness=forged)).gates
     assert (gate.name, gate.outcome) == ("witness", Outcome.REJECTED)
+
+
+@pytest.mark.parametrize("replicates", [1, 2, 4])
+def test_with_too_few_replicates_the_next_step_is_to_take_enough(replicates):
+    seen = verdict(timed(0.8, replicates=replicates))
+    assert seen.outcome is Outcome.UNDECIDED
+    assert "`--replicates 5` or more" in seen.next_step
+    assert "--replicates" not in verdict(timed(0.95, noise=0.2)).next_step

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gate.markdown import escape, markdown
+from gate.page import page
 from gate.records import Build, Evaluation, Outcome, Status
 from gate.render import MARKS, headline, terminal
 from tests import examples
@@ -82,3 +83,10 @@ def test_the_headline_of_a_pass_names_the_workload_that_gains_least():
     more = examples.evaluation(trial=examples.trial(0.5, seed=9))
     gains = [examples.evaluation(), replace(more, workload=examples.workload(seq_len=8))]
     assert "on all 2 workloads, where it gains least: 1.25" in headline(examples.run(examples.measurement(*gains)))
+
+
+def test_tunables_stand_beside_the_build_in_terminal_comment_and_page():
+    run = examples.run(examples.measurement(build=examples.build(config={"BLOCK_N": 32, "BLOCK_M": 64})))
+    for text in (terminal(run), page(run)):
+        assert "tunables: BLOCK_M=64,BLOCK_N=32" in text
+    assert "tunables: BLOCK_M=64" in markdown(run).replace("\\", "")

@@ -15,6 +15,7 @@ from gate.stats.rules import outside
 from gate.stats.sequential import spending
 
 RESAMPLES = 2_000
+MOST_DRAWS, MOST_REPLICATES, MOST_SEED = 100_000, 10_000, 2**64 - 1
 
 Intervals: TypeAlias = tuple[Array, Array, Array]
 """Low and high end per draw, of the log-ratio, and the replicates used."""
@@ -31,8 +32,12 @@ class Plan(Record):
     seed: int = 42
 
     def __post_init__(self) -> None:
-        if self.draws < 1 or self.replicates < 2 or not 0 < self.alpha < 1:
-            raise ValueError("draws are at least 1, replicates at least 2, and alpha lies between 0 and 1")
+        bounds = (("draws", self.draws, 1, MOST_DRAWS), ("replicates", self.replicates, 2, MOST_REPLICATES))
+        for name, value, least, most in (*bounds, ("seed", self.seed, 0, MOST_SEED)):
+            if not least <= value <= most:
+                raise ValueError(f"{name} lies between {least} and {most}, not at {value}")
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha lies between 0 and 1, not at {self.alpha}")
         spending(self.alpha, self.looks)
 
 
