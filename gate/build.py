@@ -1,8 +1,13 @@
-"""Candidate to Build: a cache keyed by everything that could change the library, safe under two builds at once."""
+"""Candidate to Build: a cache keyed by everything that could change the library, safe under two builds at once.
+
+A request (gate/buildkey.py) has as many builds as there were states of the files outside the candidate's folder that
+its compilers read. Each is a folder of its own, named by its key: the library, its record, and what was read.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import shutil
 import tempfile
 import time
@@ -10,20 +15,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
+from gate import torch_library
 from gate.architectures import choose_architectures, wanted_architectures
-from gate.buildkey import INCLUDE, build_key
+from gate.buildkey import INCLUDE, build_key, refuse_special, request_key
 from gate.cuda_tools import REMEDIES, find_tool
+from gate.dependencies import named_in_flags
 from gate.errors import GateError, UnfitEnvironmentError, machine_fault_in
+from gate.file_digests import NotReadableError, digest_input, digest_names
 from gate.files import from_json, to_json, write_record
 from gate.launches import size_of
-from gate.messages import Compilation, Compiled
+from gate.messages import Compilation, Compiled, Dependencies
 from gate.preflight import cache_root, full_disk
-from gate.records import Build, KernelResources, Status
+from gate.records import Build, KernelResources, Record, Status
 from gate.registry import Candidate, syntax_fault
 from gate.workers import WorkerServer
 
-RECORD = "build.json"
+R = TypeVar("R", bound=Record)
+RECORD, READ = "build.json", "dependencies.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +42,11 @@ class _Recipe:
 
     candidate: Candidate
     architectures: tuple[str, ...]
-    key: str
+    request: str
 
-    @property
-    def library(self) -> Path:
-        """Where the finished library is, or will be."""
-        return cache_root() / self.key / f"lib{self.candidate.name}.so"
+    def library(self, key: str) -> Path:
+        """Where the finished library of one of its builds is, or will be."""
+        return cache_root() / key / f"lib{self.candidate.name}.so"
 
 
 def build(candidate: Candidate, server: WorkerServer, limit_s: float, asked: Sequence[str] = ()) -> Build:
@@ -51,7 +60,7 @@ def build(candidate: Candidate, server: WorkerServer, limit_s: float, asked: Seq
     done = _cached(recipe)
     if done is not None:
         return done
-    with _locked(recipe.key):
+    with _locked(recipe.request):
         return _cached(recipe) or _make(recipe, server, limit_s)
 
 
@@ -63,12 +72,22 @@ def cached_build(candidate: Candidate, asked: Sequence[str] = ()) -> Build | Non
 
 def _prepare(candidate: Candidate, asked: Sequence[str]) -> _Recipe | Build:
     """A recipe; or the build itself, where nothing is compiled or nothing can be."""
+    try:
+        return _request(candidate, asked)
+    except NotReadableError as error:
+        return _failed(candidate, f"{error}; a candidate is built of plain files: remove it")
+
+
+def _request(candidate: Candidate, asked: Sequence[str]) -> _Recipe | Build:
     if not candidate.compiled:
+        key = request_key(candidate)
         if fault := syntax_fault(candidate):
             return _failed(candidate, fault)
-        return Build(candidate.name, Status.OK, key=build_key(candidate), cached=True, config=candidate.config)
+        return Build(candidate.name, Status.OK, key=key, cached=True, config=candidate.config)
+    for name in named_in_flags((*candidate.flags, *candidate.link_flags), candidate.folder):
+        refuse_special(candidate.folder / name)
     if candidate.language != "cuda":
-        return _Recipe(candidate, (), build_key(candidate))
+        return _Recipe(candidate, (), request_key(candidate))
     if find_tool("nvcc") is None:
         return _failed(candidate, f"no CUDA compiler (nvcc); {REMEDIES['nvcc']}", Status.ENVIRONMENT)
     wanted = wanted_architectures(asked)
@@ -77,65 +96,93 @@ def _prepare(candidate: Candidate, asked: Sequence[str]) -> _Recipe | Build:
         declared = ", ".join(candidate.architectures)
         reason = f"{candidate.name} is written for {declared}, none of which runs where {wanted.by} asks"
         return _failed(candidate, reason, Status.UNSUPPORTED)
-    return _Recipe(candidate, architectures, build_key(candidate, architectures))
+    return _Recipe(candidate, architectures, request_key(candidate, architectures))
 
 
 def _cached(recipe: _Recipe) -> Build | None:
+    """A build of this request that read what is there now."""
     started = time.perf_counter()
-    found = _recorded(recipe.library.with_name(RECORD))
-    if found is None or not recipe.library.is_file():
-        return None
-    return replace(found, cached=True, seconds=time.perf_counter() - started, library=str(recipe.library))
+    key = functools.partial(build_key, content=functools.cache(digest_input), names=functools.cache(digest_names))
+    for folder in cache_root().glob(f"{recipe.request}-*"):
+        read = _recorded(Dependencies, folder / READ)
+        found = _recorded(Build, folder / RECORD)
+        library = recipe.library(folder.name)
+        if read and found and library.is_file() and key(recipe.request, read, recipe.candidate.folder) == folder.name:
+            return replace(found, cached=True, seconds=time.perf_counter() - started, library=str(library))
+    return None
 
 
-def _recorded(path: Path) -> Build | None:
-    """The record of a finished build; None where there is none, or none that can be read: it is built anew."""
+def _recorded(kind: type[R], path: Path) -> R | None:
+    """A record of a finished build; None where there is none, or none that can be read: it is built anew."""
     try:
-        return from_json(Build, path.read_text(encoding="utf-8"), str(path))
+        return from_json(kind, path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, GateError):
         return None
 
 
 def _make(recipe: _Recipe, server: WorkerServer, limit_s: float) -> Build:
     """Compiles in a folder of its own, and renames it into the cache as a whole."""
-    final, root = recipe.library.parent, cache_root()
-    with tempfile.TemporaryDirectory(dir=root, prefix=f"{recipe.key}.", ignore_cleanup_errors=True) as scratch:
-        made = replace(
-            _compile(recipe, scratch, server, limit_s),
-            key=recipe.key,
-            config=recipe.candidate.config,
-            architectures=recipe.architectures,
-        )
-        if made.status is Status.OK:
-            write_record(Path(scratch) / RECORD, made)
-            shutil.rmtree(final, ignore_errors=True)  # half of a build that an older version left
-            Path(scratch).rename(final)
+    root, started_ns = cache_root(), time.time_ns()
+    with tempfile.TemporaryDirectory(dir=root, prefix=f"{recipe.request}.", ignore_cleanup_errors=True) as scratch:
+        made, read = _compile(recipe, scratch, server, limit_s)
+        if made.status is not Status.OK:
+            return made
+        key = _key(recipe, read, started_ns)
+        made = replace(made, key=key, library=str(recipe.library(key)))
+        write_record(Path(scratch) / RECORD, made)
+        write_record(Path(scratch) / READ, read)
+        final = root / key
+        shutil.rmtree(final, ignore_errors=True)  # half of a build that an older version left
+        Path(scratch).rename(final)
     return made
 
 
-def _compile(recipe: _Recipe, scratch: str, server: WorkerServer, limit_s: float) -> Build:
+def _key(recipe: _Recipe, read: Dependencies, started_ns: int) -> str:
+    """One that is not found again where a file changed meanwhile: either of its states may have been compiled."""
+    folder = recipe.candidate.folder
+    key = build_key(recipe.request, read, folder)
+    changed = any(_changed_ns(folder / name) >= started_ns for name in read.files)
+    return f"{key}-{started_ns}" if changed else key
+
+
+def _changed_ns(path: Path) -> int:
+    """When its content or its name changed; 0 where it is gone."""
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return 0
+
+
+def _compile(recipe: _Recipe, scratch: str, server: WorkerServer, limit_s: float) -> tuple[Build, Dependencies]:
+    """The build, whose key is that of the request yet, and what was read for it."""
     ending = server.call({"kind": "compile", "requests": [to_json(_compilation(recipe, scratch))]}, limit_s)
-    failed = replace(_failed(recipe.candidate, "?"), seconds=ending.seconds)
-    if ending.status is Status.TIMED_OUT:
-        return replace(failed, status=Status.TIMED_OUT, message=f"the build {ending.message}")
+    failed = replace(
+        _failed(recipe.candidate, "?"),
+        key=recipe.request,
+        seconds=ending.seconds,
+        config=recipe.candidate.config,
+        architectures=recipe.architectures,
+    )
     if ending.status is not Status.OK:
-        return replace(failed, message=f"the build {ending.message}: {ending.last_words}")
+        status = Status.TIMED_OUT if ending.status is Status.TIMED_OUT else failed.status
+        last = f": {ending.last_words}" if ending.last_words and status is failed.status else ""
+        return replace(failed, status=status, message=f"the build {ending.message}{last}"), Dependencies()
     try:
         compiled = from_json(Compiled, ending.replies[0], "the build's answer")
-    except GateError as error:
-        return replace(failed, message=str(error))
+        for name in compiled.dependencies.files:
+            refuse_special(recipe.candidate.folder / name)
+    except (GateError, NotReadableError) as error:
+        return replace(failed, message=str(error)), Dependencies()
+    return _compiled(failed, compiled, recipe.candidate), compiled.dependencies
+
+
+def _compiled(failed: Build, compiled: Compiled, candidate: Candidate) -> Build:
     if compiled.library is None:
         fault = machine_fault_in(compiled.log) or full_disk()
         status = Status.ENVIRONMENT if fault else failed.status
         return replace(failed, status=status, message=fault or compiled.message, log=compiled.log)
-    return Build(
-        recipe.candidate.name,
-        Status.OK,
-        seconds=ending.seconds,
-        library=str(recipe.library),
-        log=compiled.log,
-        resources=_launched(recipe.candidate, compiled.resources),
-    )
+    resources = _launched(candidate, compiled.resources)
+    return replace(failed, status=Status.OK, message="", log=compiled.log, resources=resources)
 
 
 def _compilation(recipe: _Recipe, scratch: str) -> Compilation:
@@ -143,14 +190,21 @@ def _compilation(recipe: _Recipe, scratch: str) -> Compilation:
     return Compilation(
         name=candidate.name,
         language="cuda" if candidate.language == "cuda" else "c++",
-        sources=tuple(str(candidate.folder / source) for source in candidate.sources),
-        include=(str(candidate.folder.parent), str(INCLUDE)),
+        folder=str(candidate.folder),
+        sources=candidate.sources,
+        include=("..", str(INCLUDE), *candidate.include_dirs),
+        system_include=tuple(torch_library.include_folders()),
         architectures=recipe.architectures,
         nvcc=find_tool("nvcc") if candidate.language == "cuda" else None,
-        flags=(*(f"-D{name}={value}" for name, value in candidate.config.items()), *candidate.flags),
+        flags=(*_definitions(candidate), *candidate.flags),
         link_flags=candidate.link_flags,
         directory=scratch,
     )
+
+
+def _definitions(candidate: Candidate) -> list[str]:
+    tunables = [f"-D{name}={value}" for name, value in candidate.config.items()]
+    return [*tunables, *torch_library.definitions(candidate.name)]
 
 
 def _launched(candidate: Candidate, resources: Sequence[KernelResources]) -> tuple[KernelResources, ...]:

@@ -1,4 +1,10 @@
-"""The key of a build: a hash of everything that could change what is built."""
+"""The keys of a build: what is asked for, and what the compilers read to make it.
+
+Two steps, as ccache's direct mode takes them: a request (the candidate's files, flags, compilers) leads to the builds
+that were made for it, each with the names of all that its compilers read and of the folders that they searched
+(gate/dependencies.py); that one is taken whose names stand for the same content today. System headers count by
+content, as all others: 5,400 files of <torch/extension.h> take 0.3 s, those of a kernel in plain C++ 0.02 s.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +12,39 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from gate import compiling, nvcc
+from gate import compiling, dependencies, gcc, nvcc, torch_library
 from gate.errors import UnfitEnvironmentError
-from gate.machine import compiler_command, processor_flags, said_by
+from gate.file_digests import contents, digest_input, digest_names, require_plain
+from gate.machine import processor_flags, said_by
+from gate.messages import Dependencies
 from gate.registry import Candidate
 from gate.tunables import to_text
 
 INCLUDE = Path(__file__).with_name("include")
 """Where attention.h is, for candidates of other repositories."""
-HEADERS = ("*.h", "*.hpp", "*.cuh")
-INCLUDED = re.compile(rb"""^[ \t]*#[ \t]*include[ \t]*["<]([^">\n]+)[">]""", re.MULTILINE)
+FAR = re.compile(rb"""(?:\#\s*(?:include|include_next|embed)\s*["<]|\.incbin\s*\\?")((?:/|\.\./)[^">\n\\]+)""")
+"""What a source names outside its folder."""
 
 
-def build_key(candidate: Candidate, architectures: Sequence[str] = ()) -> str:
-    """Of the candidate's files and all that they include, its configuration, its compilers, and for what."""
+def request_key(candidate: Candidate, architectures: Sequence[str] = ()) -> str:
+    """Of the files in the candidate's folder, its configuration, its compilers, and for what.
+
+    Raises NotReadableError for a file that is not to be read: no plain one, or a huge one.
+    """
     digest = hashlib.sha256()
-    for path, name in sorted(_named(candidate), key=lambda pair: pair[1]):
-        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
+    for name, content in contents(candidate.folder):
+        digest.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape"))
+        digest.update(content)
+        if candidate.compiled:
+            for far in FAR.findall(content):
+                refuse_special((candidate.folder / name).parent / os.fsdecode(far))
     digest.update(f"{to_text(candidate.config)}\0{' '.join(architectures)}\0".encode())
     if candidate.compiled:  # -march=native means another thing on another processor
-        for module in (compiling, nvcc):  # the flags that are our own
+        for module in (compiling, dependencies, gcc, nvcc, torch_library):  # what is our own
             digest.update(Path(str(module.__file__)).read_bytes())
         digest.update(f"{compiler()}\0{compiler_version()}\0{version('torch')}\0{processor_flags()}".encode())
     if candidate.language == "cuda":
@@ -38,44 +52,35 @@ def build_key(candidate: Candidate, architectures: Sequence[str] = ()) -> str:
     return f"{candidate.name}-{digest.hexdigest()[:24]}"
 
 
+def refuse_special(path: Path) -> None:
+    """Raises NotReadableError for a device, a pipe, a file without end: a compiler would not come to their end."""
+    if str(path) != os.devnull and not path.is_dir():
+        require_plain(path)
+
+
+def build_key(
+    request: str,
+    found: Dependencies,
+    folder: Path,
+    content: Callable[[Path], str] = digest_input,
+    names: Callable[[Path], str] = digest_names,
+) -> str:
+    """Of a request and of what its compilers read, as it is now: `content` of files and `names` in folders."""
+    digest = hashlib.sha256()
+    for paths, state in ((found.files, content), (found.folders, names)):
+        for path in paths:
+            digest.update(f"{path}\0{state(folder / path)}\0".encode(errors="surrogateescape"))
+    return f"{request}-{digest.hexdigest()[:16]}"
+
+
 def compiler() -> str:
     """The C++ compiler's command. Raises UnfitEnvironmentError where there is none."""
-    chosen = compiler_command()
-    if shutil.which(chosen.split()[0]) is None:
-        raise UnfitEnvironmentError(f"no C++ compiler ({chosen}); install one (apt-get install g++) or set CXX")
-    return chosen
+    chosen = gcc.host_compiler()
+    if shutil.which(chosen[0]) is None:
+        raise UnfitEnvironmentError(f"no C++ compiler ({chosen[0]}); install one (apt-get install g++) or set CXX")
+    return " ".join(chosen)
 
 
 def compiler_version() -> str:
     """The first line of what the compiler says of itself."""
     return said_by(*compiler().split(), "--version") or "unknown"
-
-
-def _named(candidate: Candidate) -> Iterator[tuple[Path, str]]:
-    """What the compilers may read, named by where it lies to the candidate: where that lies does not matter."""
-    for path in _read_by(candidate):
-        shipped = path.is_relative_to(INCLUDE)
-        yield path, f"shipped/{path.name}" if shipped else os.path.relpath(path, candidate.folder)
-
-
-def _read_by(candidate: Candidate) -> list[Path]:
-    """All in the candidate's folder, the headers beside it, the shipped one, and what any of these includes."""
-    inside = [path for path in candidate.folder.rglob("*") if "__pycache__" not in path.parts and path.is_file()]
-    folders = (candidate.folder.parent, INCLUDE)
-    headers = [path for folder in folders for ending in HEADERS for path in folder.glob(ending)]
-    found = dict.fromkeys((*inside, *headers))
-    waiting = list(found) if candidate.compiled else []
-    while waiting:
-        path = waiting.pop()
-        new = [each for each in _included_by(path, folders) if each not in found]
-        found.update(dict.fromkeys(new))
-        waiting += new
-    return list(found)
-
-
-def _included_by(path: Path, folders: Sequence[Path]) -> Iterator[Path]:
-    """Where the compiler would find them; its own headers, which are none of these, come with its version."""
-    for name in INCLUDED.findall(path.read_bytes()):
-        places = (place / name.decode(errors="replace") for place in (path.parent, *folders))
-        if found := next((place for place in places if place.is_file()), None):
-            yield Path(os.path.normpath(found))

@@ -1,23 +1,47 @@
-"""Sources to a shared library: C++ through torch's cpp_extension, CUDA by nvcc. Runs in a process of its own."""
+"""Sources to a shared library, by the compilers themselves. Runs in a process of its own.
+
+Not by torch's cpp_extension: it names an object by its source's last part alone, keeps no list of the headers that it
+counts as the system's, and links torch into a kernel that includes nothing of it. Not through ccache: it hands out an
+object that a new header earlier on the path makes wrong, and any candidate's process may write its cache.
+
+All commands run in the candidate's folder: relative paths in flags begin there.
+"""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
-from gate.machine import compiler_command
+from gate import gcc, nvcc, torch_library
+from gate.dependencies import dependencies, files_of_rules, files_of_trace, folders_searched
 from gate.messages import Compilation, Compiled
-from gate.nvcc import compile_cuda
 from gate.profiling.elf import exported_functions
+from gate.programs import run_program
+from gate.ptxas import read_directives, read_report
 
 EXPORTS = ("attention", "attention_workspace_bytes")
-OPTIMISED = "-O3"
 COMPLAINT = re.compile(r"\berror\b[^:]{0,12}: |\bfatal\b +: |undefined reference|No such file")
+COMPILERS: Mapping[str, ModuleType] = {"c++": gcc, "cuda": nvcc}
+NO_RULES = "the compiler wrote no list of the files that it read; take options like -MF and -E out of `flags`"
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """One command's end, and all that it printed."""
+
+    command: Sequence[str]
+    failed: bool
+    printed: str
+
+    @property
+    def log(self) -> str:
+        return f"$ {' '.join(self.command)}\n{self.printed}"
 
 
 def compile_library(asked: Compilation) -> Compiled:
@@ -25,40 +49,74 @@ def compile_library(asked: Compilation) -> Compiled:
 
     It is not loaded: its constructors would run in the process that answers for it.
     """
-    compiled = COMPILERS[asked.language](asked)
+    with tempfile.TemporaryDirectory(dir=asked.directory) as scratch:
+        compiled = _compile(asked, Path(scratch))
     if compiled.library is None:
-        return replace(compiled, message=_first_error(compiled.log))
+        return replace(compiled, message=compiled.message or _first_error(compiled.log))
     fault = _missing_export(Path(compiled.library))
     return replace(compiled, library=None, message=fault) if fault else compiled
 
 
-def _compile_cpp(asked: Compilation) -> Compiled:
-    from torch.utils import cpp_extension
-
-    _choose_compiler()
-    try:
-        # `is_standalone` hands back a file instead of importing it; -shared makes that file a library.
-        built = cpp_extension.load(
-            asked.name,
-            list(asked.sources),
-            extra_cflags=[OPTIMISED, *asked.flags],  # of two, the last counts
-            extra_ldflags=["-shared", "-Wl,-z,defs", *asked.link_flags],  # as in gate/nvcc.py
-            extra_include_paths=list(asked.include),
-            build_directory=asked.directory,
-            is_python_module=False,
-            is_standalone=True,
-        )
-    except (RuntimeError, subprocess.SubprocessError) as error:
-        return Compiled(None, log=str(error))
-    return Compiled(str(Path(built).rename(Path(asked.directory) / f"lib{asked.name}.so")))
+def _compile(asked: Compilation, scratch: Path) -> Compiled:
+    """The sources beside one another, then the library."""
+    objects = [scratch / str(number) / "object.o" for number in range(len(asked.sources))]
+    for target in objects:
+        target.parent.mkdir()
+    pairs = zip(asked.sources, objects, strict=True)
+    commands = [COMPILERS[asked.language].compile_command(asked, *pair) for pair in pairs]
+    with ThreadPoolExecutor(nvcc.processes()) as pool:
+        done = list(pool.map(lambda command: _run(command, asked.folder), commands))
+    log = "\n".join(command.log for command in done)
+    if any(command.failed for command in done):
+        return Compiled(None, log=log)
+    if not all(target.with_suffix(".d").is_file() for target in objects):
+        return Compiled(None, NO_RULES, log)
+    return _link(asked, objects, log)
 
 
-COMPILERS: Mapping[str, Callable[[Compilation], Compiled]] = {"c++": _compile_cpp, "cuda": compile_cuda}
+def _link(asked: Compilation, objects: Sequence[Path], log: str) -> Compiled:
+    """The objects to a library, and all that was read on the way."""
+    scratch, library = objects[0].parents[1], str(Path(asked.directory) / f"lib{asked.name}.so")
+    read = [
+        name
+        for rules in scratch.glob("*/*.d")
+        for name in files_of_rules(rules.read_text(encoding="utf-8", errors="replace"))
+    ]
+    linked = _run(_link_command(asked, objects, library, read), asked.folder)
+    opened = files_of_trace(linked.printed, Path(asked.folder))
+    log = f"{log}\n{_without(linked, opened).log}"
+    if linked.failed:
+        return Compiled(None, log=log)
+    directives = read_directives(
+        path.read_text(encoding="utf-8", errors="replace") for path in scratch.rglob("*.ptx")
+    )
+    found = dependencies(asked, read, opened.values(), _searched(asked, scratch))
+    return Compiled(library, "", log, read_report(log, directives), found)
 
 
-def _choose_compiler() -> None:
-    cached = "ccache " if shutil.which("ccache") else ""
-    os.environ["CXX"] = cached + compiler_command()
+def _link_command(asked: Compilation, objects: Sequence[Path], library: str, read: Sequence[str]) -> list[str]:
+    """With torch's libraries where its headers were read, and then with names that only Python's process has."""
+    torch = torch_library.is_included(read)
+    command: list[str] = COMPILERS[asked.language].link_command(asked, [str(path) for path in objects], library)
+    return [*command, *(torch_library.link_flags() if torch else COMPILERS[asked.language].COMPLETE)]
+
+
+def _without(linked: _Done, opened: Mapping[str, str]) -> _Done:
+    """What the linker said, less the lines of its trace."""
+    lines = [line for line in linked.printed.splitlines() if line not in opened]
+    return replace(linked, printed="\n".join(lines))
+
+
+def _searched(asked: Compilation, scratch: Path) -> list[str]:
+    """The folders in which the compiler looks for headers."""
+    empty = scratch / ("empty.cu" if asked.language == "cuda" else "empty.cpp")
+    empty.touch()
+    return list(folders_searched(_run(COMPILERS[asked.language].search_command(asked, empty), asked.folder).printed))
+
+
+def _run(command: Sequence[str], folder: str) -> _Done:
+    done = run_program(command, cwd=folder, stderr=subprocess.STDOUT)
+    return _Done(command, done.returncode != 0, done.stdout.decode(errors="replace"))
 
 
 def _first_error(output: str) -> str:

@@ -41,7 +41,7 @@ DROPPED = (
     SYS_TIME, MKNOD, PERFMON, BPF,
 )  # fmt: skip
 
-MADE_CACHES, OTHER_CACHES = (".triton", ".nv"), (".ccache", ".cache/ccache", ".cache/torch")
+MADE_CACHES, OTHER_CACHES = (".triton", ".nv"), (".cache/torch",)
 """Below the home: what compilers and the driver keep from one process to the next."""
 
 
@@ -101,11 +101,10 @@ def _drop_capabilities(numbers: Iterable[int]) -> None:
 def _caches() -> list[str]:
     """Made where they are to be allowed: what is not there has no rule."""
     home = Path(os.path.expanduser("~"))  # noqa: PTH111  # Path.home() raises for a user without one
-    chosen = os.environ.get("CCACHE_DIR")
     for name in MADE_CACHES:
         with contextlib.suppress(OSError):
             (home / name).mkdir(exist_ok=True)
-    return [*([chosen] if chosen else []), *(str(home / name) for name in (*MADE_CACHES, *OTHER_CACHES))]
+    return [str(home / name) for name in (*MADE_CACHES, *OTHER_CACHES)]
 
 
 def _ruleset(rights: int, scoped: int) -> int:

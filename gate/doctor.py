@@ -74,7 +74,6 @@ def _compiler() -> Finding:
 
 
 PROGRAMS: Mapping[str, tuple[str, str]] = {
-    "ccache": ("faster rebuilds", "apt-get install ccache"),
     "git": ("the commit in env.json", "apt-get install git"),
     "nvcc": ("CUDA candidates", REMEDIES["nvcc"]),
     "ncu": ("hardware counters", REMEDIES["ncu"]),

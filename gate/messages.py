@@ -19,18 +19,29 @@ class EnvironmentRequest(Record):
 
 @dataclass(frozen=True, slots=True)
 class Compilation(Record):
-    """What to compile, and the folder to do it in."""
+    """What to compile, and the folder to do it in. Paths that are not absolute begin in the candidate's folder."""
 
     name: str
     language: Literal["c++", "cuda"]
+    folder: str
     sources: tuple[str, ...]
     include: tuple[str, ...]
+    system_include: tuple[str, ...]
+    """Where headers are searched behind those."""
     architectures: tuple[str, ...]
     nvcc: str | None
     """The CUDA compiler's path; None for C++."""
     flags: tuple[str, ...]
     link_flags: tuple[str, ...]
     directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies(Record):
+    """What compilers and linker read, and where they searched; from the candidate's folder, or absolute."""
+
+    files: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,7 @@ class Compiled(Record):
     message: str = ""
     log: str = ""
     resources: tuple[KernelResources, ...] = ()
+    dependencies: Dependencies = Dependencies()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 # What a candidate's process, too, may know of its surroundings (DESIGN.md section 5).
 ALLOWED_ENVIRONMENT = (
-    "CC", "CCACHE_DIR", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "CXX", "HOME", "LD_LIBRARY_PATH",
+    "CC", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "CXX", "HOME", "LD_LIBRARY_PATH",
     "MAX_JOBS", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PATH", "TEMP", "TMP",
     "TMPDIR", "TORCH_CUDA_ARCH_LIST",
 )  # fmt: skip
@@ -32,6 +32,7 @@ def stripped_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """
     kept = {name: environment[name] for name in ALLOWED_ENVIRONMENT if name in environment}
     own = {
+        "CCACHE_DISABLE": "1",  # a compiler may be a link to it, and any candidate could write its cache
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # so that CUDA and NVML count the GPUs alike
         "LC_ALL": LOCALE,
         "OMP_WAIT_POLICY": "PASSIVE",

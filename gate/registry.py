@@ -57,6 +57,8 @@ class Candidate(Record):
     folder: Path
     architectures: tuple[str, ...] = ()
     """What a CUDA candidate can be compiled for: 8.9, 9.0a."""
+    include_dirs: tuple[str, ...] = ()
+    """Where headers are searched; from `folder`, or absolute."""
     flags: tuple[str, ...] = ()
     link_flags: tuple[str, ...] = ()
     devices: tuple[Literal["cpu", "cuda"], ...] = ("cuda",)
@@ -83,6 +85,7 @@ class Candidate(Record):
         if not NAME.fullmatch(self.name):
             raise ValueError(f"the name '{self.name}' is not of letters, digits and _, 64 at most; rename the folder")
         self._check_sources()
+        self._check_include_dirs()
         self._check_architectures()
         check_tunables(self.tunables)
         self._check_launches(self.config or choose(self.tunables, None))
@@ -96,6 +99,11 @@ class Candidate(Record):
                 raise ValueError(f"source '{source}' is not a file in {self.folder}")
         if not self.sources:
             raise ValueError("a candidate has at least one source")
+
+    def _check_include_dirs(self) -> None:
+        for name in self.include_dirs:
+            if not (self.folder / name).is_dir():
+                raise ValueError(f"include_dirs: '{name}' is no folder, seen from {self.folder}")
 
     def _check_architectures(self) -> None:
         check_architectures(self.architectures)

@@ -1,7 +1,10 @@
 import ctypes
 import fcntl
 import json
+import os
+import re
 import shutil
+import socket
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +13,15 @@ import pytest
 
 from gate import buildkey
 from gate.build import build, cached_build
-from gate.buildkey import build_key
+from gate.buildkey import request_key
+from gate.compiling import compile_library
 from gate.errors import UnfitEnvironmentError
 from gate.files import to_json
-from gate.messages import Compiled
+from gate.messages import Compilation, Compiled, Dependencies
 from gate.preflight import cache_root
 from gate.records import Status
 from gate.registry import find
-from gate.workers import Ending
+from gate.workers import Ending, WorkerServer
 from tests import examples
 from tests.processes import DEADLINE_S
 
@@ -61,8 +65,9 @@ def candidate(folder):
 class Compiler:
     """Stands for the fork server: `compiles` in its place, and counts."""
 
-    def __init__(self, ending=None, meanwhile=lambda: None):
+    def __init__(self, ending=None, meanwhile=lambda: None, read=()):
         self.ending, self.meanwhile, self.count = ending, meanwhile, 0
+        self.read = Dependencies(read)
 
     def call(self, job, seconds):
         self.count += 1
@@ -71,7 +76,7 @@ class Compiler:
             return self.ending
         library = Path(json.loads(job["requests"][0])["directory"]) / "libtiny.so"
         library.touch()
-        return Ending(json.dumps([to_json(Compiled(str(library)))]), 0, None, 1.0, 0, "")
+        return Ending(json.dumps([to_json(Compiled(str(library), dependencies=self.read))]), 0, None, 1.0, 0, "")
 
 
 def ending(**changes) -> Ending:
@@ -276,67 +281,143 @@ def test_a_python_candidate_needs_no_build(cache):
 CHANGES = {
     "a source": lambda folder: (folder / "kernel.cpp").write_text(CODE + "\n"),
     "the flags": lambda folder: (folder / "kernel.toml").write_text(TOML.replace("-O0", "-O1")),
-    "a header of its own": lambda folder: (folder / "tile.h").touch(),
-    "a header that moved": lambda folder: (folder / "deep" / "moves.h").rename(folder / "deeper" / "moves.h"),
-    "a file of another folder that it includes": lambda folder: (folder.parent / "other" / "far.inc").write_text(
-        "// x"
-    ),
-    "a file that such a file includes": lambda folder: (folder.parent / "other" / "farther.inc").write_text("// x"),
-    "a header beside it": lambda folder: (folder.parent / "attention.h").write_text("// other"),
+    "a file of its own": lambda folder: (folder / "tile.h").touch(),
+    "a file that moved": lambda folder: (folder / "deep" / "moves.h").rename(folder / "deeper" / "moves.h"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_the_key_changes_with(change, folder):
+def test_the_request_changes_with(change, folder):
     for name in ("deep", "deeper"):
         (folder / name).mkdir()
     (folder / "deep" / "moves.h").touch()
-    other = folder.parent / "other"
-    other.mkdir()
-    (other / "far.inc").write_text('#include "farther.inc"')
-    (other / "farther.inc").touch()
-    (folder / "tile.cpp").write_text('  # include <other/far.inc>\n#include "missing.h"')
-    before = build_key(find("tiny", folder.parent))
+    before = request_key(find("tiny", folder.parent))
     change(folder)
-    assert build_key(find("tiny", folder.parent)) != before
+    assert request_key(find("tiny", folder.parent)) != before
 
 
-def test_the_key_does_not_change_with_a_file_that_nothing_includes(folder):
-    before = build_key(find("tiny", folder.parent))
-    (folder.parent / "other").mkdir()
-    (folder.parent / "other" / "kernel.cu").touch()
-    (folder.parent / "README.md").touch()
-    assert build_key(find("tiny", folder.parent)) == before
+def test_a_file_that_changes_while_it_is_compiled_is_compiled_again(candidate, cache):
+    def edited():
+        (candidate.folder / "kernel.cpp").write_text(CODE)
+
+    build(candidate, Compiler(meanwhile=edited, read=("kernel.cpp",)), 1.0)
+    assert cached_build(candidate) is None
 
 
 @pytest.mark.parametrize("what", ["compiler_version", "processor_flags", "version"])
-def test_the_key_changes_with_the_machine(what, candidate, monkeypatch):
-    before = build_key(candidate)
+def test_the_request_changes_with_the_machine(what, candidate, monkeypatch):
+    before = request_key(candidate)
     monkeypatch.setattr(buildkey, what, lambda *_: "another")
-    assert build_key(candidate) != before
+    assert request_key(candidate) != before
 
 
-def test_the_key_changes_with_the_shipped_header(candidate, monkeypatch, tmp_path):
-    before = build_key(candidate)
-    shutil.copytree(buildkey.INCLUDE, tmp_path / "include")
-    monkeypatch.setattr(buildkey, "INCLUDE", tmp_path / "include")
-    assert build_key(candidate) == before
-    (tmp_path / "include" / "attention.h").write_text("// other")
-    assert build_key(candidate) != before
-
-
-def test_the_key_does_not_depend_on_where_the_candidate_lies(folder, tmp_path):
-    before = build_key(find("tiny", folder.parent))
+def test_the_request_does_not_depend_on_where_the_candidate_lies(folder, tmp_path):
+    before = request_key(find("tiny", folder.parent))
     for place in ("aaa", "zzz"):
         shutil.copytree(folder.parent, tmp_path / place)
-        assert build_key(find("tiny", tmp_path / place)) == before
+        assert request_key(find("tiny", tmp_path / place)) == before
 
 
-def test_the_key_does_not_depend_on_what_python_caches(folder):
-    before = build_key(find("tiny", folder.parent))
+def test_the_request_does_not_depend_on_what_python_caches(folder):
+    before = request_key(find("tiny", folder.parent))
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "kernel.pyc").touch()
-    assert build_key(find("tiny", folder.parent)) == before
+    assert request_key(find("tiny", folder.parent)) == before
+
+
+def pipe(path):
+    os.mkfifo(path)
+
+
+def bind(path):
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))  # a socket's path is short
+
+
+def huge(path):
+    with path.open("wb") as file:
+        file.truncate(10 << 30)  # it takes no space
+
+
+NOT_PLAIN = {
+    "a pipe": (pipe, "is a named pipe"),
+    "a socket": (bind, "is a socket"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "is a device"),
+    "a file without end": (lambda path: path.symlink_to("/proc/self/pagemap"), "cannot be read|no plain file"),
+    "a file that is made as it is read": (lambda path: path.symlink_to("/proc/cpuinfo"), "no plain file"),
+    "a link to nothing": (lambda path: path.symlink_to("nowhere"), "is a link to nothing"),
+    "a link to itself": (lambda path: path.symlink_to("odd"), "leads back to itself"),
+    "a huge file": (huge, "holds 10240 MB"),
+}
+
+
+@pytest.mark.parametrize("language", ["c++", "python"])
+@pytest.mark.parametrize(("make", "words"), NOT_PLAIN.values(), ids=NOT_PLAIN)
+def test_a_folder_with_what_is_no_plain_file_is_a_failed_build_that_names_it(make, words, language, folder, cache):
+    make(folder / "odd")
+    if language == "python":
+        (folder / "kernel.toml").write_text(TOML.replace("c++", "python"))
+    made = build(find("tiny", folder.parent), Compiler(), 1.0)
+    assert made.status is Status.BUILD_FAILED
+    assert re.search(f"{re.escape(str(folder / 'odd'))} .*({words})", made.message)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read all")
+def test_a_file_that_may_not_be_read_is_a_failed_build_that_names_it(folder, cache):
+    (folder / "secret.h").touch(mode=0)
+    made = build(find("tiny", folder.parent), Compiler(), 1.0)
+    assert made.status is Status.BUILD_FAILED
+    assert "secret.h cannot be read: Permission denied" in made.message
+
+
+def test_a_folder_of_too_many_files_is_a_failed_build_that_names_it(folder, cache, monkeypatch):
+    monkeypatch.setattr("gate.file_digests.MAX_FOLDER_FILES", 1)
+    made = build(find("tiny", folder.parent), Compiler(), 1.0)
+    assert made.status is Status.BUILD_FAILED
+    assert f"{folder} holds more than 1 files" in made.message
+
+
+def test_a_folder_that_links_to_itself_is_read_once(folder, cache):
+    (folder / "again").symlink_to(".")
+    assert build(find("tiny", folder.parent), Compiler(), 1.0).status is Status.OK
+
+
+def test_an_editors_lock_is_no_part_of_a_candidate(folder, cache):
+    (folder / ".#kernel.cpp").symlink_to("user@host.1234:1700000000")
+    assert build(find("tiny", folder.parent), Compiler(), 1.0).status is Status.OK
+
+
+FAR = {
+    "a source": ('#include "/dev/zero"', "-O0"),
+    "a source that reads bytes": ('asm(".incbin \\"/dev/zero\\"");', "-O0"),
+    "a flag": ("", "-include/dev/zero"),
+    "a response file in the flags": ("", "@/dev/zero"),
+}
+
+
+@pytest.mark.parametrize(("code", "flag"), FAR.values(), ids=FAR)
+def test_no_compiler_is_given_a_device_that_is_named_by(code, flag, folder, cache):
+    (folder / "kernel.cpp").write_text(code + CODE)
+    (folder / "kernel.toml").write_text(TOML.replace("-O0", flag))
+    compiler = Compiler()
+    made = build(find("tiny", folder.parent), compiler, 1.0)
+    assert (made.status, compiler.count) == (Status.BUILD_FAILED, 0)
+    assert "/dev/zero is a device" in made.message
+
+
+def test_what_a_compiler_read_and_is_no_plain_file_is_laid_to_the_candidate(candidate, cache):
+    made = build(candidate, Compiler(read=("/proc/self/status",)), 1.0)
+    assert made.status is Status.BUILD_FAILED
+    assert "/proc/self/status" in made.message
+
+
+def test_large_libraries_count_by_size_and_time(folder, cache, tmp_path):
+    huge(tmp_path / "large.a")
+    candidate = find("tiny", folder.parent)
+    build(candidate, Compiler(read=("../../large.a",)), 1.0)
+    assert cached_build(candidate).cached
+    os.utime(tmp_path / "large.a", (1, 1))
+    assert cached_build(candidate) is None
 
 
 @pytest.mark.parametrize("command", ["/nonexistent", "/nonexistent -O2"])
@@ -349,9 +430,9 @@ def test_no_compiler_is_an_unfit_machine(command, candidate, cache, monkeypatch)
 
 def test_an_empty_cxx_is_no_choice(candidate, monkeypatch):
     monkeypatch.delenv("CXX", raising=False)
-    before = build_key(candidate)
+    before = request_key(candidate)
     monkeypatch.setenv("CXX", "")
-    assert build_key(candidate) == before
+    assert request_key(candidate) == before
 
 
 def test_a_cache_that_cannot_be_written_is_an_unfit_machine(candidate, monkeypatch, tmp_path):
@@ -384,3 +465,54 @@ def test_cpp_is_optimised_unless_the_candidate_says_otherwise(flags, optimised, 
     (folder / "kernel.cpp").write_text(CODE + told)
     made = build(find("tiny", folder.parent), server, 60.0)
     assert made.status is Status.OK, made.log
+
+
+def test_sources_of_one_name_in_two_folders_are_one_library(folder, server, cache):
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        (folder / name / "kernel.cpp").write_text(f"int {name}() {{ return 1; }}")
+    (folder / "kernel.cpp").write_text("int a(); int b();" + CODE.replace("ANSWER", "a() + b()"))
+    (folder / "kernel.toml").write_text(TOML.replace('p"]', 'p", "a/kernel.cpp", "b/kernel.cpp"]'))
+    made = build(find("tiny", folder.parent), server, 60.0)
+    assert made.status is Status.OK, made.log
+    assert ctypes.CDLL(made.library).attention(None) == 2
+
+
+HALF = """
+#include <c10/util/Half.h>
+#include <c10/util/Exception.h>
+static int checked(int answer) { TORCH_CHECK(answer, "of libc10"); return int(float(c10::Half(float(answer)))); }
+"""
+
+
+def test_a_candidate_that_includes_torch_is_linked_with_it(folder, server, cache):
+    (folder / "kernel.cpp").write_text(HALF + CODE.replace("ANSWER", "checked(ANSWER)"))
+    made = build(find("tiny", folder.parent), server, 120.0)
+    assert made.status is Status.OK, made.log
+    assert b"libc10.so" in Path(made.library).read_bytes()
+
+
+def test_a_candidate_that_includes_nothing_of_torch_is_not_linked_with_it(candidate, server, cache):
+    assert b"libc10.so" not in Path(build(candidate, server, 60.0).library).read_bytes()
+
+
+def test_no_list_of_what_was_read_is_a_failed_build_that_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr("gate.gcc.compile_command", lambda asked, source, target: ["touch", str(target)])
+    asked = Compilation(
+        name="tiny", language="c++", folder=str(tmp_path), sources=("kernel.cpp",), include=(), system_include=(),
+        architectures=(), nvcc=None, flags=(), link_flags=(), directory=str(tmp_path),
+    )  # fmt: skip
+    made = compile_library(asked)
+    assert made.library is None
+    assert "no list of the files that it read" in made.message
+
+
+def test_variables_that_add_folders_change_nothing(folder, server, cache, tmp_path, monkeypatch):
+    (tmp_path / "added.h").touch()
+    for name in ("CPATH", "CPLUS_INCLUDE_PATH"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (folder / "kernel.cpp").write_text(f"#include <added.h>\n{CODE}")
+    with WorkerServer(examples.limits()) as another:
+        made = build(find("tiny", folder.parent), another, 60.0)
+    assert made.status is Status.BUILD_FAILED
+    assert "added.h" in made.message

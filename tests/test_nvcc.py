@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gate.build import build, cached_build
-from gate.buildkey import build_key
+from gate.buildkey import request_key
 from gate.records import Status
 from gate.registry import find
 from tests.cuda_candidate import CODE, TOML, needs_nvcc, write_candidate
@@ -54,7 +54,8 @@ def test_a_cuda_candidate_becomes_a_library_with_a_report(kernels, server):
     ]
     assert all(each.occupancy == 1.0 and each.spill_bytes == 0 and each.registers > 0 for each in made.resources)
     assert "ptxas info" in made.log
-    assert sorted(path.name for path in Path(made.library).parent.iterdir()) == ["build.json", "libtiny.so"]
+    files = sorted(path.name for path in Path(made.library).parent.iterdir())
+    assert files == ["build.json", "dependencies.json", "libtiny.so"]
 
 
 @needs_nvcc
@@ -215,23 +216,13 @@ def test_a_candidate_for_other_gpus_is_refused(kernels, monkeypatch, recorded):
     assert "GPU (12.0)" in made.message
 
 
-def test_the_key_changes_with_configuration_architectures_and_nvcc(kernels, recorded):
+def test_the_request_changes_with_configuration_architectures_and_nvcc(kernels, recorded):
     program = recorded("echo one")
     write_candidate(kernels)
     plain, tuned = find("tiny", kernels), find("tiny", kernels, "NUM_WARPS=8")
-    keys = [build_key(plain, ["8.9"]), build_key(tuned, ["8.9"]), build_key(plain, ["9.0"])]
+    keys = [request_key(plain, ["8.9"]), request_key(tuned, ["8.9"]), request_key(plain, ["9.0"])]
     program.write_text("#!/bin/sh\necho two\n")
-    assert len({*keys, build_key(plain, ["8.9"])}) == 4
-
-
-def test_the_key_changes_with_a_header_of_any_kind_beside_it(kernels, recorded):
-    recorded("echo one")
-    write_candidate(kernels)
-    keys = set()
-    for name in ("none.txt", "launch.cuh", "shape.hpp", "shape.h"):
-        (kernels / name).touch()
-        keys.add(build_key(find("tiny", kernels)))
-    assert len(keys) == 4
+    assert len({*keys, request_key(plain, ["8.9"])}) == 4
 
 
 COMMANDS = {

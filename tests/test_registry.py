@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,24 @@ def test_a_broken_kernel_toml_is_refused_by_its_path(fault, kernels):
     with pytest.raises(BadInputError, match=r"mine/kernel\.toml") as caught:
         find("mine", kernels)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_for_headers_may_lie_outside_and_has_to_be_there(kernels):
+    path = kernels / "mine" / "kernel.toml"
+    path.write_text(TOML + 'include_dirs = ["../../library", "."]\n')
+    with pytest.raises(BadInputError, match=r"include_dirs: '\.\./\.\./library' is no folder, seen from"):
+        find("mine", kernels)
+    (kernels.parent / "library").mkdir()
+    assert find("mine", kernels).include_dirs == ("../../library", ".")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["a pipe", "a device"])
+def test_a_kernel_toml_that_is_no_plain_file_is_refused_at_once(make, kernels):
+    path = kernels / "mine" / "kernel.toml"
+    path.unlink()
+    make(path)
+    with pytest.raises(BadInputError, match=r"it is a (pipe|device)"):
+        find("mine", kernels)
 
 
 def test_a_source_that_links_out_of_its_folder_is_refused(kernels):
