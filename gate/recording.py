@@ -26,6 +26,14 @@ def recorded(path: Path) -> Measurement:
     return measurement_of(load(path))
 
 
+def refuse_folder(folder: Path, *, needed: bool) -> None:
+    """Raises BadInputError for what cannot hold records, or where records are `needed` and no folder is there."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(f"{folder} is a file, and records lie in a folder; name one with --folder")
+    if needed and not folder.is_dir():
+        raise BadInputError(f"no folder {folder}: nothing is recorded there; name one with --folder, or record first")
+
+
 def refuse_loss(path: Path, workloads: Collection[Workload]) -> None:
     """Raises BadInputError where a record has workloads that a new one would not have."""
     lost = [each for each in recorded(path).workloads if each not in workloads] if path.exists() else []

@@ -26,7 +26,7 @@ def command(
     from gate.asking import describe_environment
     from gate.device import choose_device
     from gate.pipeline import measure_sdpa
-    from gate.recording import place, record, recorded, refuse_loss
+    from gate.recording import place, record, recorded, refuse_folder, refuse_loss
     from gate.settings import parse_workload
     from gate.tables import times_table
 
@@ -34,6 +34,7 @@ def command(
     workloads = options.workloads(shapes, dtype, chosen, settings, checked=False)
     if not shapes:
         workloads = (*workloads, *(parse_workload(text) for text in settings.wider[chosen]))
+    refuse_folder(folder, needed=check)
     with options.bench(chosen, settings) as bench:
         path = place(folder, describe_environment(bench.server, chosen).device_name)
         before = recorded(path) if check else None

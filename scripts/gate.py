@@ -43,7 +43,8 @@ def command(
     measurement = measurement_of(load(cand))
     if sdpa is not None:
         measurement = join(measurement, measurement_of(load(sdpa)))
-    options.check_writable(report)
+    for path in (out, report):
+        options.check_writable(path)
     run = judged(measurement, cand, settings, impl, device, required)
     try:
         click.echo(terminal(run))

@@ -35,10 +35,12 @@ def command(
     from gate.profiling.stage import wanted_counters
     from gate.records import EXIT_CODES
     from gate.registry import find
+    from gate.sdpa import backends_of
     from gate.tables import times_table
 
     candidate = options.runnable(find(impl, kernels, config))
     chosen = choose_device(device, candidate.devices)
+    backends_of(chosen, settings.measure.baseline)  # refuses what is none before torch is imported
     workloads = options.workloads(shapes, dtype, chosen, settings)
     counters = wanted_counters(ncu, chosen, settings.gates)
     options.check_writable(out)

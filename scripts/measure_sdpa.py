@@ -27,10 +27,12 @@ def command(
     from gate.judge import conduct
     from gate.pipeline import measure_sdpa
     from gate.records import EXIT_CODES
+    from gate.sdpa import backends_of
     from gate.tables import times_table
 
     chosen = choose_device(device)
     workloads = options.workloads(shapes, dtype, chosen, settings, checked=False)
+    backends_of(chosen, backend)  # refuses what is none before torch is imported
     options.check_writable(out)
     with options.bench(chosen, settings) as bench:
         measurement = measure_sdpa(bench, backend, workloads)

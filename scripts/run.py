@@ -36,10 +36,12 @@ def command(
     from gate.profiling.stage import wanted_counters
     from gate.registry import find
     from gate.render import terminal
+    from gate.sdpa import backends_of
     from gate.tables import time_spent
 
     candidate = options.runnable(find(impl, kernels, config))
     chosen = choose_device(device, candidate.devices)
+    backends_of(chosen, settings.measure.baseline)  # refuses what is none before torch is imported
     workloads = options.workloads(shapes, dtype, chosen, settings)
     options.check_writable(out / "run.json")
     counters = wanted_counters(ncu, chosen, settings.gates)

@@ -7,6 +7,7 @@ import pytest
 
 from gate.errors import BadInputError, MalformedFileError
 from gate.given_file import read_given
+from tests import examples
 
 COMMANDS = {
     "gate": ("gate", "--cand"),
@@ -62,3 +63,26 @@ def test_a_file_without_end_is_not_read_to_its_end(tmp_path):
     assert read_given(tmp_path / "large", "a file", most=101)
     with pytest.raises(MalformedFileError, match="too much for a file"):
         read_given(tmp_path / "large", "a file", most=100)
+
+
+def never(*_):
+    raise AssertionError("a server was started for what is refused")
+
+
+REFUSED = {
+    "a baseline that is none": ("run", "--impl", "python_honest", "--baseline", "nope"),
+    "the same, measured": ("measure-candidate", "--impl", "python_honest", "--baseline", "cudnn"),
+    "a backend that is none": ("measure-sdpa", "--backend", "nope"),
+    "a file for a folder of records": ("baseline", "--folder", __file__),
+    "no folder of records to check": ("baseline", "--check", "--folder", "missing"),
+}
+
+
+@pytest.mark.parametrize("asked", REFUSED.values(), ids=REFUSED)
+def test_what_is_known_to_be_wrong_is_refused_before_torch_is_imported(asked, kernel_gate, monkeypatch, tmp_path):
+    monkeypatch.setattr("gate.workers.WorkerServer.start", never)
+    monkeypatch.chdir(tmp_path)
+    folder = ("--kernels", examples.ADVERSARIAL) if "--impl" in asked else ()
+    answer = kernel_gate(*asked, *folder, "--device", "cpu")
+    assert answer.code == 64
+    assert answer.complaint
