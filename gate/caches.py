@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FOLDER = "KERNEL_GATE_CANDIDATE_CACHE"
+FOLDER = "CANDIDATE_CACHE"  # not our name: a candidate that looks for it would know that it is judged
 PLACES = {
     "CCACHE_DIR": "ccache",
     "CUDA_CACHE_PATH": "nv",

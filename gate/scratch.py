@@ -40,7 +40,7 @@ def temporary_folder(parent: str | None = None) -> Iterator[str]:
     try:
         yield folder
     finally:
-        _remove(folder)
+        remove(folder)
 
 
 def parent_folder() -> str:
@@ -56,7 +56,7 @@ def adopt(folder: str) -> None:
     tempfile.tempdir = folder
 
 
-def _remove(folder: str) -> None:
+def remove(folder: str) -> None:
     """Removes it; what takes longer than REMOVAL_S is left for `remove_leftovers`."""
     try:
         Path(folder).rmdir()  # most jobs leave nothing

@@ -44,11 +44,16 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     answers.write("\n")
     answers.flush()
+    client, root = os.getppid(), ""
     try:
         for line in requests:
-            answers.write(json.dumps(run_job(json.loads(line), requests)) + "\n")
+            request = json.loads(line)
+            root = request["caches"]
+            answers.write(json.dumps(run_job(request, requests)) + "\n")
             answers.flush()
     finally:
+        if root and os.getppid() != client:  # which was killed, and removes nothing
+            scratch.remove(root)
         scratch.remove_leftovers()
 
 

@@ -300,7 +300,7 @@ import json, sys
 from gate.workers import WorkerServer
 from tests import examples
 with WorkerServer(examples.limits()) as server:
-    print(server.start()._server.process.pid, flush=True)
+    print(server.start()._server.process.pid, server._root_of_caches(), flush=True)
     server.call(json.loads(sys.argv[1]), 600.0)
 """
 
@@ -320,12 +320,14 @@ def test_the_server_its_job_and_its_daemons_end_when_the_parent_is_killed(tmp_pa
     asked = json.dumps(job(tmp_path, LEAVES_A_DAEMON.format(daemon="") + FOREVER))
     parent = subprocess.Popen([sys.executable, "-c", PARENT, asked], stdout=subprocess.PIPE, text=True)
     with parent:
-        server = int(parent.stdout.readline())
+        pid, root = parent.stdout.readline().split()
+        server = int(pid)
         assert eventually(lambda: len(children(server)) == 2), "the job, or its daemon, did not start"
         pids = [server, *children(server)]
         assert all(alive(pid) for pid in pids)
         parent.send_signal(signal.SIGKILL)
     assert eventually(lambda: not any(alive(pid) for pid in pids)), pids
+    assert not Path(root).exists()
 
 
 @pytest.mark.parametrize(
