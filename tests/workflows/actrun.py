@@ -184,7 +184,7 @@ def run(origin: Origin, github: Github, name: str, event: dict[str, Any], folder
     job = {
         "GITHUB_API_URL": github.url, "GITHUB_SERVER_URL": "https://github.test", "NO_PROXY": "*",
         "GITHUB_REPOSITORY": github.repository, "GITHUB_RUN_ID": "9042", "GITHUB_RUN_NUMBER": "42",
-        "OMP_NUM_THREADS": "1", "ACT_ORIGIN": str(origin.folder), "ACT_ARTIFACTS": str(folder / "artifacts"),
+        "ACT_ORIGIN": str(origin.folder), "ACT_ARTIFACTS": str(folder / "artifacts"),
         "ACT_FORGED": str(folder / "forged"), **origin.variables, **variables,
     }  # fmt: skip
     options = [each for key, value in job.items() for each in ("--env", f"{key}={value}")]

@@ -33,7 +33,8 @@ def main(tmp_path_factory, bare_python):
 def origin(main, tmp_path):
     """A clone of it that a test may change."""
     shutil.copytree(main.folder, tmp_path / "origin", symlinks=True)
-    image = {"KERNEL_GATE_PYTHON": str(main.python), "KERNEL_GATE_CACHE": os.environ["KERNEL_GATE_CACHE"]}
+    kept = {name: os.environ[name] for name in ("KERNEL_GATE_CACHE", "OMP_NUM_THREADS")}
+    image = {"KERNEL_GATE_PYTHON": str(main.python), **kept}
     return replace(main, folder=tmp_path / "origin", variables=image)
 
 
