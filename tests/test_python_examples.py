@@ -4,14 +4,17 @@ One build each, on the CPU; on a GPU `pytest -m gpu tests/test_python_examples.p
 """
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
 
 from gate.asking import CALL, CHECK, Failure, ask
+from gate.files import to_json
 from gate.messages import CheckRequest
 from gate.records import Case, Status, Workload
 from gate.registry import find, names
+from gate.settings import Tolerance
 from gate.workers import WorkerServer
 from tests import examples
 
@@ -52,6 +55,32 @@ def test_what_a_candidate_compiles_is_compiled_once_a_run_and_right(name, patter
     assert compiled
     asked(compiling, CHECK, name)
     assert made(compiling, pattern) == compiled
+
+
+NUMBA = """
+import os, pathlib
+
+def njit(cache):
+    return kept
+
+def kept(function):
+    beside = pathlib.Path(function.__code__.co_filename).parent / "__pycache__"
+    index = pathlib.Path(os.environ.get("NUMBA_CACHE_DIR", beside)) / f"{function.__qualname__}.nbi"
+    print("found" if index.exists() else "compiled")
+    index.write_text("")
+    return function
+"""
+
+
+def test_what_keeps_its_files_as_numba_does_finds_them_in_the_runs_next_process(compiling, tmp_path):
+    folder = shutil.copytree(KERNELS / "numba_jit", tmp_path / "numba_jit")
+    (folder / "numba.py").write_text(NUMBA)
+    before = sorted(folder.rglob("*"))
+    request = CheckRequest("cpu", CASE, "numba_jit", find("numba_jit", tmp_path).entry, Tolerance(1e-5, 1e-5), 1)
+    jobs = [{"kind": kind, "requests": [to_json(request)]} for kind in ("call", "check")]
+    endings = [compiling.call(job, LIMITS.build_s) for job in jobs]
+    assert [each.last_words for each in endings] == ["compiled", "found"]
+    assert sorted(folder.rglob("*")) == before
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed: pip install triton")
