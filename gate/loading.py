@@ -21,7 +21,7 @@ from typing import Any
 PARAMETERS = ("q", "k", "v", "scale", "causal", "out")
 CALL = f"attention({', '.join(PARAMETERS)})"
 DESCRIPTION = "kernel.toml"
-PREFIX = "kernel_gate_candidate_"
+PREFIX = "candidate_"  # as a candidate sees its own name: not after Kernel Gate
 
 
 def load(source: Path, variables: Mapping[str, int]) -> ModuleType:
