@@ -84,7 +84,8 @@ def test_sdpa_is_traced_by_the_witness_before_a_candidate_is_loaded(bench, hones
 
     monkeypatch.setattr(WorkerServer, "call", watched)
     measure_candidate(bench, honest, WORKLOADS[:1])
-    assert asked[:3] == [("environment", False), ("trace", True), ("check", False)]
+    assert asked[:2] == [("environment", False), ("trace", True)]
+    assert ("check", False) in asked[2:]
 
 
 def test_a_workload_that_is_not_supported_is_said_to_be(bench, honest):
