@@ -18,6 +18,7 @@ test-slow: .venv/.installed-test
 lint: .venv/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 lint-workflows: .venv/.installed-test

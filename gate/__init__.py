@@ -9,11 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gate.environment import write_env
-    from gate.evaluate import evaluate_candidate
-    from gate.locking import lock_environment
-    from gate.memory import MemoryTracker, check_oom_risk
-    from gate.stats.samples import bootstrap_ci, cliffs_delta, compare_distributions, hedges_g
+    from gate.machine.determinism import lock_environment
+    from gate.machine.environment import write_env
+    from gate.notebook.evaluate import evaluate_candidate
+    from gate.notebook.memory import MemoryTracker, check_oom_risk
+    from gate.stats.two_sample import bootstrap_ci, cliffs_delta, compare_distributions, hedges_g
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("bootstrap_ci", "cliffs_delta", "compare_distributions", "hedges_g"), "gate.stats.samples"),
-    **dict.fromkeys(("MemoryTracker", "check_oom_risk"), "gate.memory"),
-    "evaluate_candidate": "gate.evaluate",
-    "lock_environment": "gate.locking",
-    "write_env": "gate.environment",
+    **dict.fromkeys(("bootstrap_ci", "cliffs_delta", "compare_distributions", "hedges_g"), "gate.stats.two_sample"),
+    **dict.fromkeys(("MemoryTracker", "check_oom_risk"), "gate.notebook.memory"),
+    "evaluate_candidate": "gate.notebook.evaluate",
+    "lock_environment": "gate.machine.determinism",
+    "write_env": "gate.machine.environment",
 }
 
 

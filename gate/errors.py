@@ -1,6 +1,6 @@
 """Every error that Kernel Gate raises on purpose: one line that says what happened and what to do next.
 
-Exit codes are the same everywhere (DESIGN.md section 4): 64 usage, 69 an unfit machine, 2 no such candidate.
+Exit codes are the same everywhere: 64 usage, 69 an unfit machine, 2 no such candidate.
 What a *candidate* does wrong is never an exception but a status on a record.
 """
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
     from gate.records import Dtype, Measurement
-    from gate.settings import Settings
+    from gate.settings.model import Settings
 
 
 @click.command("baseline")
@@ -23,36 +23,36 @@ def command(
     shapes: tuple[str, ...], dtype: Dtype | None, device: str, settings: Settings, check: bool, folder: Path
 ) -> int:
     """Record SDPA's backends on the required workloads and a wider matrix: baselines/<device>/sdpa.json."""
-    from gate.asking import describe_environment
-    from gate.device import choose_device
-    from gate.pipeline import measure_sdpa
-    from gate.recording import place, record, recorded, refuse_folder, refuse_loss
-    from gate.settings import parse_workload
-    from gate.tables import times_table
+    from gate.measure.pipeline import measure_sdpa
+    from gate.report.measurement import times_table
+    from gate.runtime.device import choose_device
+    from gate.session import describe_environment
+    from gate.settings.model import parse_workload
+    from gate.verdict.baseline_store import load_record, record_path, refuse_folder, refuse_loss, save_record
 
     chosen = choose_device(device)
     workloads = options.workloads(shapes, dtype, chosen, settings, checked=False)
     if not shapes:
         workloads = (*workloads, *(parse_workload(text) for text in settings.wider[chosen]))
     refuse_folder(folder, needed=check)
-    with options.bench(chosen, settings) as bench:
-        path = place(folder, describe_environment(bench.server, chosen).device_name)
-        before = recorded(path) if check else None
+    with options.session(chosen, settings) as session:
+        path = record_path(folder, describe_environment(session.server, chosen).device_name)
+        before = load_record(path) if check else None
         if not check:
             refuse_loss(path, workloads)
             options.check_writable(path)
-        measurement = measure_sdpa(bench, "all", workloads)
+        measurement = measure_sdpa(session, "all", workloads)
     if before is not None:
         return _report(measurement, before, path, settings)
     cli.say(times_table(measurement))
-    record(measurement, path, settings.gates)
+    save_record(measurement, path, settings.gates)
     cli.say(f"written: {path}")
     return 0
 
 
 def _report(measurement: Measurement, before: Measurement, path: Path, settings: Settings) -> int:
-    from gate.regression import EXIT_CODES, changes, overall
-    from gate.tables import changes_table
+    from gate.report.measurement import changes_table
+    from gate.verdict.regression import EXIT_CODES, changes, overall
 
     seen = changes(measurement, before, settings.gates)
     cli.say(f"{overall(seen).value.upper()}: this machine against {path}\n\n{changes_table(seen)}")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
-    from gate.settings import Settings
+    from gate.settings.model import Settings
 
 
 @click.command("build")
@@ -24,13 +24,13 @@ def command(
     impl: str, kernels: Path, config: str | None, asked: tuple[str, ...], settings: Settings, out: Path | None
 ) -> int:
     """Build a candidate, or find it in the cache; prints what its kernels take, or the compiler's own words."""
-    from gate.files import write_record
-    from gate.outcomes import OUTCOMES
+    from gate.candidates.registry import find_candidate
     from gate.records import EXIT_CODES, Outcome
-    from gate.registry import find
-    from gate.tables import build_table
+    from gate.records.verdict import OUTCOMES
+    from gate.report.build import build_table
+    from gate.storage import write_record
 
-    candidate = find(impl, kernels, config)
+    candidate = find_candidate(impl, kernels, config)
     options.check_writable(out)
     made = options.build_of(candidate, asked, settings)
     cli.say(build_table(made))

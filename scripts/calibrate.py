@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from scripts import cli, options, progress
+from . import cli, options, progress
 
 
 @click.command("calibrate")
@@ -23,20 +23,21 @@ def command(
     recording: Path, draws: int, replicates: int, alpha: float, seed: int, as_json: bool, out: Path | None
 ) -> int:
     """Print every rule's false alarms, coverage, power, interval width and replicates used, ours first."""
-    from gate.calibration import Rows, calibrate, load_recorded
+    from gate.calibration.calibrate import CalibrationReport, calibrate, load_recorded
+    from gate.calibration.intervals import ReplayDesign
     from gate.errors import BadInputError
-    from gate.files import to_json, write_record
-    from gate.stats.replay import Plan
-    from gate.tables import calibration_table
+    from gate.records.codec import to_json
+    from gate.report.calibration import calibration_table
+    from gate.storage import write_record
 
     options.check_writable(out)
     try:
-        plan = Plan(draws, replicates, alpha=alpha, seed=seed)
+        plan = ReplayDesign(draws, replicates, alpha=alpha, seed=seed)
     except ValueError as error:
         raise BadInputError(f"{error}; fix that option") from error
     recorded = load_recorded(recording)
     try:
-        rows = Rows(tuple(calibrate(recorded, plan, progress.show)))
+        rows = CalibrationReport(tuple(calibrate(recorded, plan, progress.show)))
     finally:
         progress.clear()
     if out is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 
 @click.command("candidates")
@@ -15,12 +15,12 @@ from scripts import cli, options
 @options.out_file
 def command(kernels: Path, device: str, out: Path | None) -> int:
     """List the candidates: name, language, architectures, what they support, and whether they can run here."""
-    from gate.availability import listing
-    from gate.device import choose_device
-    from gate.tables import candidates_table
+    from gate.doctor.availability import list_candidates
+    from gate.report.machine import candidates_table
+    from gate.runtime.device import choose_device
 
     options.check_writable(out)
-    options.deliver(listing(kernels, choose_device(device)), out, candidates_table)
+    options.deliver(list_candidates(kernels, choose_device(device)), out, candidates_table)
     return 0
 
 

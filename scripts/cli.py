@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 import click
 
 from gate.errors import GateError, UnfitEnvironmentError, explain_machine
-from scripts import streams
+
+from . import streams
 
 USAGE, UNFIT, FAULT = 64, 69, 70
 COMMANDS = {
@@ -48,7 +49,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
         if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"scripts.{name.replace('-', '_')}")
+        module = importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 
@@ -117,7 +118,7 @@ def _leave_for(error: Exception) -> NoReturn:
 
 def say(text: str, *, err: bool = False) -> None:
     """Prints what may hold a candidate's words, so that none of them is a command to GitHub."""
-    from gate.words import inert
+    from gate.text import inert
 
     click.echo(inert(text), err=err)
 

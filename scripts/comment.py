@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
-    from gate.settings import Settings
+    from gate.settings.model import Settings
 
 FILE = click.Path(path_type=Path)
 
@@ -38,18 +38,18 @@ def command(
     The verdict is reached anew, as `gate` does, by this policy. What GitHub refuses (a read-only token, a closed pull
     request, a newer commit) is said in the summary and on standard output: the verdict stands without the comment.
     """
-    from gate.github.place import place_of, read_event
-    from gate.github.report import Evidence, message_of, message_or_nothing, post
-    from gate.github.summary import MOST, tell_delivery
-    from gate.markdown import MOST_COMMENT
+    from gate.github.comment import Evidence, message_of, message_or_nothing, post
+    from gate.github.context import context_of, read_event
+    from gate.github.job_summary import MAX_SUMMARY_BYTES, tell_delivery
+    from gate.report.markdown import MAX_COMMENT
 
-    place = None if dry_run else place_of(os.environ, read_event(os.environ), pr=pr, sha=sha)
+    place = None if dry_run else context_of(os.environ, read_event(os.environ), pr=pr, sha=sha)
     make = message_or_nothing if absent else message_of
     message = make(Evidence(**evidence), settings, place.links if place else (), suite)
     if place is None:
-        click.echo(message.text(MOST_COMMENT), nl=False)
+        click.echo(message.text(MAX_COMMENT), nl=False)
     else:
-        tell_delivery(post(message, place, author), message.text(MOST))
+        tell_delivery(post(message, place, author), message.text(MAX_SUMMARY_BYTES))
     return 0
 
 

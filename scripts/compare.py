@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
-    from gate.settings import Settings
+    from gate.settings.model import Settings
 
 UNBELIEVED = (
     "nothing is compared where evidence is missing or contradicts itself: measure --cand again on a quiet machine "
@@ -28,15 +28,15 @@ UNBELIEVED = (
 @options.out_file
 def command(cand: Path, against: Path, settings: Settings, out: Path | None) -> int:
     """Say whether a kernel regressed, was maintained or improved: 0 unless regressed (1) or undecided (2)."""
-    from gate.files import load, measurement_of
-    from gate.judge import conduct
     from gate.records import EXIT_CODES as OUTCOME_CODES
     from gate.records import Outcome
-    from gate.regression import EXIT_CODES, Answer, Changes, changes, overall
-    from gate.tables import changes_table
+    from gate.report.measurement import changes_table
+    from gate.verdict.evidence_file import load_evidence, measurement_of
+    from gate.verdict.judge import measurement_outcome
+    from gate.verdict.regression import EXIT_CODES, Answer, Changes, changes, overall
 
     options.check_writable(out)
-    new, recorded = (measurement_of(load(path)) for path in (cand, against))
+    new, recorded = (measurement_of(load_evidence(path)) for path in (cand, against))
     seen = changes(new, recorded, settings.gates)
     answer = overall(seen)
     cli.say(f"{answer.value.upper()}: {cand} against {against}\n")
@@ -46,7 +46,7 @@ def command(cand: Path, against: Path, settings: Settings, out: Path | None) -> 
     if any(each.answer is Answer.UNDECIDED and not each.ratio for each in seen):
         cli.say(f"\n{UNBELIEVED}")
     options.save(Changes(answer, seen), out)
-    behaved = conduct(new)
+    behaved = measurement_outcome(new)
     return EXIT_CODES[answer] if behaved is Outcome.PASS else OUTCOME_CODES[behaved]
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
-    from gate.findings import Finding
-    from gate.settings import Settings
+    from gate.records.diagnosis import Finding
+    from gate.settings.model import Settings
 
 
 @click.command("doctor")
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 @options.out_file
 def command(device: str, quick: bool, settings: Settings, out: Path | None) -> int:
     """Say what is present, what is missing and how to fix it; 0 where candidates can be judged here, else 69."""
-    from gate.device import choose_device
-    from gate.doctor import examine
+    from gate.doctor.host import examine
     from gate.errors import UnfitEnvironmentError
-    from gate.findings import Examination
-    from gate.tables import doctor_table
+    from gate.records.diagnosis import Examination
+    from gate.report.machine import doctor_table
+    from gate.runtime.device import choose_device
 
     options.check_writable(out)
     chosen = choose_device(device)
@@ -48,11 +48,11 @@ def command(device: str, quick: bool, settings: Settings, out: Path | None) -> i
 
 def _noise(device: str, settings: Settings) -> Finding:
     """At the smallest required workload, where a kernel is short and noise is largest."""
-    from gate.noise import expected_noise
+    from gate.doctor.noise import expected_noise
 
     smallest = min(settings.required(device), key=lambda workload: workload.flops)
-    with options.bench(device, settings) as bench:
-        return expected_noise(bench, smallest)
+    with options.session(device, settings) as session:
+        return expected_noise(session, smallest)
 
 
 if __name__ == "__main__":

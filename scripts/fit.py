@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from scripts import cli
+from . import cli
 
 
 @click.command("fit")
@@ -14,16 +14,16 @@ from scripts import cli
 def command(path: Path) -> int:
     """Read the gates that look at the machine, not at the candidate: 0 where all passed, 69 where one did not."""
     from gate.errors import BadInputError
-    from gate.files import load
-    from gate.github.fitness import findings
-    from gate.github.summary import append
-    from gate.markdown import escape
+    from gate.github.job_summary import append
     from gate.records import EXIT_CODES, Outcome, Run
+    from gate.report.markdown import escape
+    from gate.verdict.evidence_file import load_evidence
+    from gate.verdict.fitness import machine_findings
 
-    run = load(path)
+    run = load_evidence(path)
     if not isinstance(run, Run):
         raise BadInputError(f"{path} is not judged; name the run.json of `kernel-gate run` or `gate`")
-    fit, lines = findings(run)
+    fit, lines = machine_findings(run)
     told = "\n".join(f"- {line}" for line in (f"{'fit' if fit else 'UNFIT'} to judge", *lines))
     click.echo(told)
     append(escape(told))

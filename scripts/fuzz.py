@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gate.fuzzing import Failure
+    from gate.candidates.registry import Candidate
+    from gate.check.fuzz import FuzzFailure
     from gate.records import Case, Dtype
-    from gate.registry import Candidate
-    from gate.settings import Settings
+    from gate.settings.model import Settings
 
 DEVICES = ("cuda", "cpu")
 
@@ -36,9 +36,9 @@ def command(
     Exit codes: 0 all passed; 1 something failed; 2 no such candidate; 3 it failed to build, crashed or hung; 69 SDPA
     itself is wrong here.
     """
-    from gate import fuzzing
-    from gate.device import choose_device
-    from gate.registry import find
+    from gate.candidates.registry import find_candidate
+    from gate.check import fuzz as check_fuzz
+    from gate.runtime.device import choose_device
 
     typed = click.get_current_context().get_parameter_source("impl") is ParameterSource.COMMANDLINE
     if (backend or repro) and not typed:
@@ -51,11 +51,11 @@ def command(
         raise click.UsageError("Missing option '--impl': which candidate is --sanitize to run?")
     options.check_writable(out)
     if repro is not None:
-        return _again(fuzzing.load_failure(repro), impl, kernels, config, settings, out)
-    candidate = options.runnable(find(impl, kernels, config)) if impl else None
+        return _again(check_fuzz.load_failure(repro), impl, kernels, config, settings, out)
+    candidate = options.runnable(find_candidate(impl, kernels, config)) if impl else None
     chosen = choose_device(device, candidate.devices if candidate else DEVICES)
     dtypes = options.dtypes(dtype, chosen)
-    cases = fuzzing.choose_cases(settings.fuzz, chosen, dtypes, full=full, extended=extended)
+    cases = check_fuzz.choose_cases(settings.fuzz, chosen, dtypes, full=full, extended=extended)
     if candidate is None:
         return _backend(backend or "flash", chosen, cases, settings, out)
     if sanitize:
@@ -66,49 +66,51 @@ def command(
 def _matrix(
     candidate: Candidate, device: str, cases: Sequence[Case], kernels: Path, settings: Settings, out: Path | None
 ) -> int:
-    from gate import fuzzing
-    from gate.tables import correctness_table
+    from gate.check import fuzz as check_fuzz
+    from gate.report.checks import correctness_table
 
     _refuse_impossible(cases, device, settings)
-    with options.bench(device, settings) as bench:
-        report = fuzzing.fuzz(bench, candidate, cases)
+    with options.session(device, settings) as session:
+        report = check_fuzz.fuzz(session, candidate, cases)
     options.deliver(report, out, correctness_table)
     if report.failure is not None:
-        kept = fuzzing.keep(report.failure, out)
+        kept = check_fuzz.save_failure(report.failure, out)
         cli.say(f"written: {kept}; `kernel-gate fuzz --kernels {kernels} --repro {kept}` plays this failure again")
     return report.exit_code
 
 
 def _again(
-    failure: Failure, impl: str | None, kernels: Path, config: str | None, settings: Settings, out: Path | None
+    failure: FuzzFailure, impl: str | None, kernels: Path, config: str | None, settings: Settings, out: Path | None
 ) -> int:
     """A failure once more: by the candidate that failed, or by the one that is named."""
-    from gate import fuzzing
-    from gate.device import choose_device
-    from gate.registry import find
-    from gate.tables import correctness_table
+    from gate.candidates.registry import find_candidate
+    from gate.check import fuzz as check_fuzz
+    from gate.report.checks import correctness_table
+    from gate.runtime.device import choose_device
 
     same = impl in (None, failure.impl)
-    candidate = options.runnable(find(impl or failure.impl, kernels, config or (failure.config if same else None)))
+    candidate = options.runnable(
+        find_candidate(impl or failure.impl, kernels, config or (failure.config if same else None))
+    )
     device = choose_device(failure.device, candidate.devices)
     _refuse_impossible([failure.shrunk.case], device, settings)
-    with options.bench(device, settings) as bench:
-        report = fuzzing.repeat(bench, candidate, failure)
+    with options.session(device, settings) as session:
+        report = check_fuzz.replay_failure(session, candidate, failure)
     options.deliver(report, out, correctness_table)
     return report.exit_code
 
 
 def _backend(backend: str, device: str, cases: Sequence[Case], settings: Settings, out: Path | None) -> int:
     """SDPA itself: what is wrong there is the environment's fault."""
-    from gate import fuzzing
+    from gate.check import fuzz as check_fuzz
     from gate.records import EXIT_CODES, Outcome
-    from gate.sdpa import backends_of
-    from gate.tables import correctness_table
+    from gate.records.sdpa import backends_of
+    from gate.report.checks import correctness_table
 
     (backend,) = backends_of(device, backend)[:1]
     _refuse_impossible(cases, device, settings)
-    with options.bench(device, settings) as bench:
-        report = fuzzing.fuzz_backend(bench, backend, cases)
+    with options.session(device, settings) as session:
+        report = check_fuzz.fuzz_backend(session, backend, cases)
     options.deliver(report, out, correctness_table)
     right = report.exit_code == 0
     cli.say(
@@ -119,18 +121,18 @@ def _backend(backend: str, device: str, cases: Sequence[Case], settings: Setting
 
 
 def _refuse_impossible(cases: Sequence[Case], device: str, settings: Settings) -> None:
-    from gate.capacity import refuse_impossible
+    from gate.machine.capacity import refuse_impossible
 
     refuse_impossible((each.workload for each in cases), device, settings.limits, checked=True)
 
 
 def _sanitize(candidate: Candidate, device: str, dtype: Dtype, settings: Settings, out: Path | None) -> int:
-    from gate import sanitizer
-    from gate.tables import sanitizer_table
+    from gate.check import sanitizer
+    from gate.report.checks import sanitizer_table
 
     program = sanitizer.find_sanitizer(device)
-    with options.bench(device, settings) as bench:
-        found = sanitizer.sanitize(bench, candidate, dtype, program)
+    with options.session(device, settings) as session:
+        found = sanitizer.sanitize(session, candidate, dtype, program)
     options.deliver(found, out, sanitizer_table)
     return found.exit_code
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
-    from gate.settings import Settings
+    from gate.settings.model import Settings
 
 FILE = click.Path(path_type=Path)
 
@@ -32,20 +32,20 @@ def command(
     out: Path | None, report: Path | None, github: bool,
 ) -> int:  # fmt: skip
     """Judge a measurement. The policy is gate.toml's and these options', never the evidence's own."""
-    from gate.compare import join
-    from gate.expected import shortcomings
-    from gate.files import load, measurement_of, write_record, write_text
-    from gate.judging import judged
-    from gate.page import page
-    from gate.render import terminal
-    from gate.words import one_line
+    from gate.analysis.comparison import join
+    from gate.report.html import page
+    from gate.report.terminal import terminal
+    from gate.storage import write_record, write_text
+    from gate.text import one_line
+    from gate.verdict.admission import judge_admitted, shortcomings
+    from gate.verdict.evidence_file import load_evidence, measurement_of
 
-    measurement = measurement_of(load(cand))
+    measurement = measurement_of(load_evidence(cand))
     if sdpa is not None:
-        measurement = join(measurement, measurement_of(load(sdpa)))
+        measurement = join(measurement, measurement_of(load_evidence(sdpa)))
     for path in (out, report):
         options.check_writable(path)
-    run = judged(measurement, cand, settings, impl, device, required)
+    run = judge_admitted(measurement, cand, settings, impl, device, required)
     try:
         click.echo(terminal(run))
     finally:  # a full disk takes either the file or the answer, and not both
@@ -54,7 +54,7 @@ def command(
     for shortcoming in () if required else shortcomings(measurement, settings):
         cli.say(f"warning: {one_line(shortcoming)}; --required leaves that undecided")
     if github:
-        from gate.github.summary import tell_job
+        from gate.github.job_summary import tell_job
 
         tell_job(run, out)
     if report is not None:

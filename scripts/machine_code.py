@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
-    from gate.settings import Settings
+    from gate.settings.model import Settings
 
 
 @click.command("machine-code")
@@ -30,14 +30,15 @@ def command(
 
     Exit codes: 0 done; 3 a version does not build; 69 no compiler or no disassembler.
     """
-    from gate.profiling.difference import compare_builds, inspect, with_machine_code
-    from gate.profiling.show_static import difference_text, static_text
-    from gate.registry import find
+    from gate.analysis.code_difference import compare_builds
+    from gate.build.machine_code import inspect, with_machine_code
+    from gate.candidates.registry import find_candidate
+    from gate.report.machine_code import difference_text, static_text
 
     options.check_writable(out)
     alone = against is None and against_config is None
-    candidate = with_machine_code(find(impl, kernels, config))
-    before = candidate if alone else find(impl, against or kernels, against_config or config)
+    candidate = with_machine_code(find_candidate(impl, kernels, config))
+    before = candidate if alone else find_candidate(impl, against or kernels, against_config or config)
     new = inspect(options.built(candidate, asked, settings))
     if alone:
         options.deliver(new, out, static_text)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
     from gate.records import Dtype
-    from gate.settings import Settings
+    from gate.settings.model import Settings
 
 
 @click.command("measure-candidate")
@@ -28,28 +28,28 @@ def command(
     ncu: str, settings: Settings, out: Path | None,
 ) -> int:  # fmt: skip
     """Build and check a candidate, and time it between the baseline, the baseline again and an empty launch."""
-    from gate.device import choose_device
-    from gate.judge import conduct
-    from gate.pipeline import measure_candidate
-    from gate.profiling.show import profile_text
+    from gate.candidates.registry import find_candidate
+    from gate.measure.pipeline import measure_candidate
     from gate.profiling.stage import wanted_counters
     from gate.records import EXIT_CODES
-    from gate.registry import find
-    from gate.sdpa import backends_of
-    from gate.tables import times_table
+    from gate.records.sdpa import backends_of
+    from gate.report.measurement import times_table
+    from gate.report.profile import profile_text
+    from gate.runtime.device import choose_device
+    from gate.verdict.judge import measurement_outcome
 
-    candidate = options.runnable(find(impl, kernels, config))
+    candidate = options.runnable(find_candidate(impl, kernels, config))
     chosen = choose_device(device, candidate.devices)
     backends_of(chosen, settings.measure.baseline)  # refuses what is none before torch is imported
     workloads = options.workloads(shapes, dtype, chosen, settings)
     counters = wanted_counters(ncu, chosen, settings.gates)
     options.check_writable(out)
-    with options.bench(chosen, settings) as bench:
-        measurement = measure_candidate(bench, candidate, workloads, counters=counters)
+    with options.session(chosen, settings) as session:
+        measurement = measure_candidate(session, candidate, workloads, counters=counters)
     options.deliver(measurement, out, times_table)
     if counters != 0:
         cli.say(profile_text(measurement))
-    return EXIT_CODES[conduct(measurement)]
+    return EXIT_CODES[measurement_outcome(measurement)]
 
 
 if __name__ == "__main__":

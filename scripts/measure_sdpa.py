@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
     from gate.records import Dtype
-    from gate.settings import Settings
+    from gate.settings.model import Settings
 
 
 @click.command("measure-sdpa")
@@ -23,21 +23,21 @@ def command(
     backend: str, shapes: tuple[str, ...], dtype: Dtype | None, device: str, settings: Settings, out: Path | None
 ) -> int:
     """Time SDPA's backends, interleaved, and name the fastest."""
-    from gate.device import choose_device
-    from gate.judge import conduct
-    from gate.pipeline import measure_sdpa
+    from gate.measure.pipeline import measure_sdpa
     from gate.records import EXIT_CODES
-    from gate.sdpa import backends_of
-    from gate.tables import times_table
+    from gate.records.sdpa import backends_of
+    from gate.report.measurement import times_table
+    from gate.runtime.device import choose_device
+    from gate.verdict.judge import measurement_outcome
 
     chosen = choose_device(device)
     workloads = options.workloads(shapes, dtype, chosen, settings, checked=False)
     backends_of(chosen, backend)  # refuses what is none before torch is imported
     options.check_writable(out)
-    with options.bench(chosen, settings) as bench:
-        measurement = measure_sdpa(bench, backend, workloads)
+    with options.session(chosen, settings) as session:
+        measurement = measure_sdpa(session, backend, workloads)
     options.deliver(measurement, out, times_table)
-    return EXIT_CODES[conduct(measurement)]
+    return EXIT_CODES[measurement_outcome(measurement)]
 
 
 if __name__ == "__main__":

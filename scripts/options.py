@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from scripts import cli, progress
+from . import cli, progress
 
 if TYPE_CHECKING:
-    from gate.pipeline import Bench
+    from gate.candidates.registry import Candidate
     from gate.records import Build, Dtype, Record, Workload
-    from gate.registry import Candidate
-    from gate.settings import Settings
+    from gate.session import Session
+    from gate.settings.model import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R", bound="Record")
@@ -102,7 +102,7 @@ def settings(command: F) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_settings(*arguments: Any, policy: Path | None, overrides: tuple[str, ...], **options: Any) -> Any:
-        from gate.settings import load_settings
+        from gate.settings.load import load_settings
 
         by_option = click.get_current_context().meta.get(OVERRIDES, ())
         twice = {each.partition("=")[0] for each in overrides} & {each.partition("=")[0] for each in by_option}
@@ -145,7 +145,7 @@ def workloads(
 
     Raises BadInputError for one that this machine cannot hold; to be `checked` takes more memory than to be timed.
     """
-    from gate.capacity import refuse_impossible
+    from gate.machine.capacity import refuse_impossible
 
     chosen = _workloads(shapes, dtype, device, settings)
     refuse_impossible(chosen, device, settings.limits, checked=checked)
@@ -153,7 +153,7 @@ def workloads(
 
 
 def _workloads(shapes: tuple[str, ...], dtype: Dtype | None, device: str, settings: Settings) -> tuple[Workload, ...]:
-    from gate.settings import parse_workload
+    from gate.settings.model import parse_workload
 
     if not shapes:
         required = settings.required(device)
@@ -168,28 +168,28 @@ def dtypes(asked: Dtype | None, device: str) -> tuple[Dtype, ...]:
 
 
 @contextmanager
-def bench(device: str, settings: Settings) -> Iterator[Bench]:
+def session(device: str, settings: Settings) -> Iterator[Session]:
     """A running server on the device, which is ours alone, telling its progress on standard error."""
-    from gate import preflight
-    from gate.gpu_lock import own_gpu
+    from gate.machine import preflight
+    from gate.machine.gpu_lock import own_gpu
 
-    preflight.check(settings.limits, device)  # before anything slow is imported
-    from gate.pipeline import Bench
-    from gate.workers import UNBOUND, WorkerServer
+    preflight.require_fit_machine(settings.limits, device)  # before anything slow is imported
+    from gate.sandbox.client import UNBOUND, WorkerServer
+    from gate.session import Session
 
     with ExitStack() as stack:
         clocks = settings.measure.lock_clocks
-        look = stack.enter_context(own_gpu(clocks, progress.waiting)) if device == "cuda" else lambda: None
+        read_telemetry = stack.enter_context(own_gpu(clocks, progress.waiting)) if device == "cuda" else lambda: None
         server, witness = (stack.enter_context(WorkerServer(each)) for each in (settings.limits, UNBOUND))
         server.start()
         stack.callback(progress.clear)
-        yield Bench(server, witness, device, settings, progress.show, look)
+        yield Session(server, witness, device, settings, progress.show, read_telemetry)
 
 
 def check_writable(path: Path | None) -> None:
     """Fails before a long measurement rather than after it. Raises UnwritableOutputError."""
     from gate.errors import GateError, UnwritableOutputError
-    from gate.files import write_text
+    from gate.storage import write_text
 
     if path is not None:
         if path.is_dir():
@@ -204,7 +204,7 @@ def check_writable(path: Path | None) -> None:
 
 def runnable(candidate: Candidate) -> Candidate:
     """The same, where what it needs is installed. Raises UnfitEnvironmentError."""
-    from gate.availability import not_installed
+    from gate.doctor.availability import not_installed
     from gate.errors import UnfitEnvironmentError
 
     absent = not_installed(candidate)
@@ -215,12 +215,12 @@ def runnable(candidate: Candidate) -> Candidate:
 
 def build_of(candidate: Candidate, asked: tuple[str, ...], settings: Settings) -> Build:
     """The candidate's build, from the cache or newly made; one that failed says why."""
-    from gate import preflight
-    from gate.architectures import wanted_architectures
-    from gate.build import build, cached_build
-    from gate.workers import WorkerServer
+    from gate.build.build import build, cached_build
+    from gate.build.targets import wanted_architectures
+    from gate.machine import preflight
+    from gate.sandbox.client import WorkerServer
 
-    preflight.check(settings.limits, "cuda")  # no memory is shared to build
+    preflight.require_fit_machine(settings.limits, "cuda")  # no memory is shared to build
     if asked:
         wanted_architectures(asked)  # refuses what is none, for a candidate that needs none as well
     made = cached_build(candidate, asked)
@@ -253,7 +253,7 @@ def deliver(record: R, out: Path | None, table: Callable[[R], str]) -> None:
 
 def save(record: Record, out: Path | None) -> None:
     """Writes the record where a file was asked for."""
-    from gate.files import write_record
+    from gate.storage import write_record
 
     if out is not None:
         write_record(out, record)

@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
-    from gate.settings import Settings
+    from gate.settings.model import Settings
 
 
 @click.command("plan")
 @options.settings
 def command(settings: Settings) -> int:
     """Decide what to measure and where; writes the job's outputs and summary. Reads GitHub's environment."""
-    from gate.github.place import place_of, read_event
+    from gate.github.context import context_of, read_event
+    from gate.github.job_summary import append, outputs
     from gate.github.plan import Asked, plan
-    from gate.github.source import GithubSource
-    from gate.github.summary import append, outputs
-    from gate.markdown import safe
+    from gate.github.repository import GithubReader
+    from gate.report.markdown import safe
 
     event = read_event(os.environ)
-    place = place_of(os.environ, event)
+    place = context_of(os.environ, event)
     actors = tuple(filter(None, map(os.environ.get, ("GITHUB_ACTOR", "GITHUB_TRIGGERING_ACTOR"))))
     asked = Asked(os.environ.get("GITHUB_EVENT_NAME", ""), event, os.environ.get("GITHUB_SHA", ""), actors)
-    made = plan(asked, GithubSource(place.api_url, place.repository), settings.github)
+    made = plan(asked, GithubReader(place.api_url, place.repository), settings.github)
     said = made.outputs()
     for name, value in said.items():
         click.echo(f"{name}: {value}")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
     from gate.records import Dtype
-    from gate.settings import Settings
+    from gate.settings.model import Settings
 
 
 @click.command("profile")
@@ -36,13 +36,13 @@ def command(
 
     Exit codes: 0 measured; 3 the candidate failed; 69 the counters cannot be read here.
     """
-    from gate.device import choose_device
-    from gate.profiling.pipeline import need_counters, outcome, profile
-    from gate.profiling.plot import form_of, save
-    from gate.profiling.program import Options
-    from gate.profiling.show import profile_text
+    from gate.candidates.registry import find_candidate
+    from gate.profiling.command import need_counters, profile_candidate, profiling_outcome
+    from gate.profiling.ncu import Options
     from gate.records import EXIT_CODES
-    from gate.registry import find
+    from gate.report.profile import profile_text
+    from gate.report.roofline_plot import form_of, save
+    from gate.runtime.device import choose_device
 
     if (
         backend is not None
@@ -53,17 +53,17 @@ def command(
         raise click.UsageError("Name one of --impl and --backend.")
     form = form_of(plot)
     options.check_writable(out)
-    candidate = find(impl, kernels, config) if impl else None
+    candidate = find_candidate(impl, kernels, config) if impl else None
     chosen = choose_device(device, candidate.devices if candidate else ("cuda",))
     wanted = backend or settings.measure.baseline
     need_counters(chosen, wanted)
     workloads = options.workloads(shapes, dtype, chosen, settings)
-    with options.bench(chosen, settings) as bench:
-        seen = profile(bench, candidate, wanted, workloads, Options(clock_control))
+    with options.session(chosen, settings) as session:
+        seen = profile_candidate(session, candidate, wanted, workloads, Options(clock_control))
     options.deliver(seen, out, profile_text)
     if plot is not None and save(seen, plot, form):
         cli.say(f"written: {plot}")
-    return EXIT_CODES[outcome(seen)]
+    return EXIT_CODES[profiling_outcome(seen)]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from scripts import cli
+from . import cli
 
 
 def show(label: str, done: int, total: int) -> None:

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from scripts import cli
+from . import cli
 
 
 @click.command("required")
@@ -17,9 +17,9 @@ def command(needs: str) -> int:
     2 where kernels changed and were not measured, 3 where there is no plan.
     """
     from gate.errors import BadInputError
+    from gate.github.job_summary import append
     from gate.github.required import answer, exit_code
-    from gate.github.summary import append
-    from gate.markdown import safe
+    from gate.report.markdown import safe
 
     try:
         seen = json.loads(needs)

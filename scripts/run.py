@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 if TYPE_CHECKING:
     from gate.records import Dtype, Run
-    from gate.settings import Settings
+    from gate.settings.model import Settings
 
 
 @click.command("run")
@@ -30,23 +30,23 @@ def command(
     settings: Settings, ncu: str, advisory: bool, out: Path,
 ) -> int:  # fmt: skip
     """Build, check, time and judge a candidate; writes run.json, report.html, comment.md and env.json."""
-    from gate.device import choose_device
-    from gate.judge import judge
-    from gate.pipeline import measure_candidate
+    from gate.candidates.registry import find_candidate
+    from gate.measure.pipeline import measure_candidate
     from gate.profiling.stage import wanted_counters
-    from gate.registry import find
-    from gate.render import terminal
-    from gate.sdpa import backends_of
-    from gate.tables import time_spent
+    from gate.records.sdpa import backends_of
+    from gate.report.measurement import time_spent
+    from gate.report.terminal import terminal
+    from gate.runtime.device import choose_device
+    from gate.verdict.judge import judge
 
-    candidate = options.runnable(find(impl, kernels, config))
+    candidate = options.runnable(find_candidate(impl, kernels, config))
     chosen = choose_device(device, candidate.devices)
     backends_of(chosen, settings.measure.baseline)  # refuses what is none before torch is imported
     workloads = options.workloads(shapes, dtype, chosen, settings)
     options.check_writable(out / "run.json")
     counters = wanted_counters(ncu, chosen, settings.gates)
-    with options.bench(chosen, settings) as bench:
-        run = judge(measure_candidate(bench, candidate, workloads, counters=counters), settings.gates)
+    with options.session(chosen, settings) as session:
+        run = judge(measure_candidate(session, candidate, workloads, counters=counters), settings.gates)
     try:
         click.echo(terminal(run))
         click.echo(time_spent(run.measurement))
@@ -59,9 +59,9 @@ def command(
 
 
 def _write(out: Path, run: Run) -> None:
-    from gate.files import write_record, write_text
-    from gate.markdown import markdown
-    from gate.page import page
+    from gate.report.html import page
+    from gate.report.markdown import markdown
+    from gate.storage import write_record, write_text
 
     write_record(out / "run.json", run)
     write_text(out / "comment.md", markdown(run))

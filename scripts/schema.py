@@ -6,7 +6,7 @@ import json
 
 import click
 
-from gate.files import schema
+from gate.records.codec import schema
 
 
 def main() -> None:

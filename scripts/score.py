@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from scripts import cli, options
+from . import cli, options
 
 
 @click.command("score")
@@ -17,11 +17,12 @@ def command(cand: Path, out: Path | None) -> int:
 
     Exit codes: 0 scored; 2 nothing to score.
     """
-    from gate.files import load, measurement_of
-    from gate.profiling.score import Scores, score, score_text
+    from gate.analysis.score import Scores, score
+    from gate.report.score import score_text
+    from gate.verdict.evidence_file import load_evidence, measurement_of
 
     options.check_writable(out)
-    measurement = measurement_of(load(cand))
+    measurement = measurement_of(load_evidence(cand))
     scores = tuple(score(measurement, each) for each in measurement.evaluations)
     options.deliver(Scores(measurement.impl, scores), out, score_text)
     return 0 if any(each.terms for each in scores) else 2

@@ -7,7 +7,7 @@ import os
 
 import click
 
-from scripts import cli
+from . import cli
 
 
 @click.command("withdraw")
@@ -20,15 +20,15 @@ def command(matrix: str, reason: str, author: str) -> int:
     What GitHub refuses is said in the summary and on standard output.
     """
     from gate.errors import BadInputError
-    from gate.github.place import place_of, read_event
-    from gate.github.report import withdraw
-    from gate.github.summary import tell_delivery
+    from gate.github.comment import withdraw
+    from gate.github.context import context_of, read_event
+    from gate.github.job_summary import tell_delivery
 
     try:
         judged_now = [each["suite"] for each in json.loads(matrix).get("include", ())]
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise BadInputError("--matrix is not the plan's; pass its output `matrix`") from error
-    place = place_of(os.environ, read_event(os.environ))
+    place = context_of(os.environ, read_event(os.environ))
     tell_delivery(withdraw(place, judged_now, reason, author))
     return 0
 

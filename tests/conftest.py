@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gate import cuda_tools
-from gate.pipeline import Bench
-from gate.workers import WorkerServer
-from tests import examples
-from tests.bare import make_bare_python
+from gate.machine import cuda_tools
+from gate.sandbox.client import WorkerServer
+from gate.session import Session
+from tests.support import examples
+from tests.support.bare import make_bare_python
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,9 +56,9 @@ def gpu_servers(surroundings: None) -> Iterator[tuple[WorkerServer, WorkerServer
 
 
 @pytest.fixture
-def bench(server: WorkerServer, witness_server: WorkerServer) -> Bench:
+def session(server: WorkerServer, witness_server: WorkerServer) -> Session:
     """Where small measurements are made."""
-    return Bench(server, witness_server, "cpu", examples.settings(), lambda label, done, total: None)
+    return Session(server, witness_server, "cpu", examples.settings(), lambda label, done, total: None)
 
 
 @pytest.fixture

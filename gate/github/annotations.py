@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from gate.records import Build, Gate, Outcome, Run, Status
 
-MOST = 10
+MAX_ANNOTATIONS = 10
 """GitHub shows ten of each kind a step."""
 _COMPILER = re.compile(
     r"(?<![\w./+-])(?P<file>[\w./+-]++)[:(](?P<line>\d{1,6})(?::\d++)?\)?:\s*+(?:fatal )?error:?\s*+(?P<said>.+)"
@@ -25,18 +25,18 @@ def annotate(run: Run, kernels: str = "kernels") -> Iterator[str]:
     lines = list(_compiler_errors(build, kernels)) if build is not None and build.status is not Status.OK else []
     failed = [gate for gate in run.verdict.gates if gate.outcome is not Outcome.PASS]
     lines = lines or [_of_gate(gate, file) for gate in failed]
-    yield from lines[:MOST]
+    yield from lines[:MAX_ANNOTATIONS]
     if not lines:
-        yield command("notice", file, "Kernel Gate: pass", run.verdict.reason)
+        yield workflow_command("notice", file, "Kernel Gate: pass", run.verdict.reason)
 
 
 def candidate_file(impl: str, kernels: str = "kernels") -> str:
     """Where a reader finds the candidate: its first source where its folder is here, else its kernel.toml."""
+    from gate.candidates.registry import find_candidate
     from gate.errors import GateError
-    from gate.registry import find
 
     try:
-        source = find(impl, Path(kernels)).sources[0]
+        source = find_candidate(impl, Path(kernels)).sources[0]
     except GateError:
         source = "kernel.toml"
     return str(PurePosixPath(kernels) / impl / source)
@@ -46,16 +46,16 @@ def _compiler_errors(build: Build, kernels: str) -> Iterator[str]:
     """`file:line:column: error: ...` of C++ compilers, and `file(line): error: ...` of nvcc."""
     for found in filter(None, map(_COMPILER.search, build.log.splitlines())):
         file = str(PurePosixPath(kernels) / build.impl / PurePosixPath(found["file"]).name)
-        yield command("error", file, f"Kernel Gate: {build.status}", found["said"], int(found["line"]))
+        yield workflow_command("error", file, f"Kernel Gate: {build.status}", found["said"], int(found["line"]))
 
 
 def _of_gate(gate: Gate, file: str) -> str:
     where = f" ({gate.workload})" if gate.workload else ""
     severity = _SEVERITIES.get(gate.outcome, "error")
-    return command(severity, file, f"Kernel Gate: {gate.name}{where}", gate.evidence)
+    return workflow_command(severity, file, f"Kernel Gate: {gate.name}{where}", gate.evidence)
 
 
-def command(severity: str, file: str, title: str, message: str, line: int = 1) -> str:
+def workflow_command(severity: str, file: str, title: str, message: str, line: int = 1) -> str:
     """One workflow command; nothing in its parts can begin another."""
     return f"::{severity} file={_property(file)},line={line},title={_property(title)}::{_text(message)}"
 

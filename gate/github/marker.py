@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 
 from gate.errors import BadInputError
-from gate.github.place import Place
+from gate.github.context import GithubContext
 from gate.records import Outcome
 
 _SUITE = re.compile(r"[A-Za-z0-9_.@+]+(?:-[A-Za-z0-9_.@+]+)*")
-MOST_SUITE = 100
+MAX_SUITE = 100
 _FORM = re.compile(
     r"<!-- kernel-gate suite=(?P<suite>\S+) sha=(?P<sha>[0-9a-f]+) run=(?P<run_id>\d{1,18}) "
     r"number=(?P<number>\d{1,18}) attempt=(?P<attempt>\d{1,18}) outcome=(?P<outcome>[a-z]+) -->"
@@ -29,7 +29,7 @@ class Marker:
     outcome: Outcome
 
     def __post_init__(self) -> None:
-        if not _SUITE.fullmatch(self.suite) or len(self.suite) > MOST_SUITE:
+        if not _SUITE.fullmatch(self.suite) or len(self.suite) > MAX_SUITE:
             raise BadInputError(f"a suite is a word like wmma@l4, not '{self.suite}'; mend --suite")
 
     @property
@@ -44,7 +44,7 @@ class Marker:
         )
 
 
-def marker_for(place: Place, suite: str, outcome: Outcome) -> Marker:
+def marker_for(place: GithubContext, suite: str, outcome: Outcome) -> Marker:
     """The marker of this run's comment. Raises BadInputError for a suite that is no word."""
     return Marker(suite, place.sha, place.run_id, place.run_number, place.attempt, outcome)
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gate.errors import BadInputError, GateError
-from gate.github.candidates import Suite, chosen, named, touches_kernels
-from gate.github.place import SHA
-from gate.github.runners import GithubSettings
-from gate.github.source import Pull, Source
+from gate.github.context import SHA
+from gate.github.repository import Pull, RepositoryReader
+from gate.github.suites import Suite, suites_of_change, suites_of_name, touches_kernels
+from gate.settings.github import GithubSettings
 
 TAG = "[bench]"
 NO_COMMIT = "0" * 40
@@ -32,7 +32,7 @@ class NotPermittedError(GateError):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CiPlan:
     """What to measure. `owed`: kernels changed and nothing is measured, so the required check must fail."""
 
     reason: str
@@ -70,40 +70,40 @@ class Asked:
     actors: tuple[str, ...] = field(default_factory=tuple)
 
 
-def plan(asked: Asked, source: Source, settings: GithubSettings) -> Plan:
+def plan(asked: Asked, source: RepositoryReader, settings: GithubSettings) -> CiPlan:
     """The plan of an event. Raises BadInputError, CandidateNotFoundError, NotPermittedError or RefusedError."""
     if asked.name not in EVENTS:
         raise BadInputError(f"no plan for the event '{asked.name}'; use {', '.join(EVENTS)}")
     return EVENTS[asked.name](asked, source, settings)
 
 
-def _push(asked: Asked, source: Source, settings: GithubSettings) -> Plan:
+def _push(asked: Asked, source: RepositoryReader, settings: GithubSettings) -> CiPlan:
     head = asked.payload.get("head_commit")
     if not head or TAG not in head.get("message", ""):
-        return Plan(f"nothing is measured: the head commit's message has no {TAG}")
+        return CiPlan(f"nothing is measured: the head commit's message has no {TAG}")
     sha = _commit(asked.sha)
     default = asked.payload.get("repository", {}).get("default_branch", "")
     before = _commit(asked.payload.get("before") or NO_COMMIT)
     changed = source.files_since(default if before == NO_COMMIT else before, sha)
-    suites = chosen(changed, sha, source, settings)
-    return Plan(f"{TAG} in {sha[:12]}", sha, suites, merge_base=_merge_base(source, default, sha))
+    suites = suites_of_change(changed, sha, source, settings)
+    return CiPlan(f"{TAG} in {sha[:12]}", sha, suites, merge_base=_merge_base(source, default, sha))
 
 
-def _pull_request(asked: Asked, source: Source, settings: GithubSettings) -> Plan:
+def _pull_request(asked: Asked, source: RepositoryReader, settings: GithubSettings) -> CiPlan:
     pull = _event_pull(asked.payload)
     if asked.payload.get("action") == "edited" and "base" not in (asked.payload.get("changes") or {}):
-        return Plan("neither the commits nor the base changed", pull.head_sha, pr=pull.number)
+        return CiPlan("neither the commits nor the base changed", pull.head_sha, pr=pull.number)
     changed = source.pull_files(pull.number)
     owed = touches_kernels(changed)
     if pull.fork:
         why = "a fork is measured when a maintainer has reviewed this commit and dispatches it"
-        return Plan(why, pull.head_sha, pr=pull.number, owed=owed)
+        return CiPlan(why, pull.head_sha, pr=pull.number, owed=owed)
     if TAG not in source.commit_message(pull.head_sha):
-        return Plan(f"the head commit's message has no {TAG}", pull.head_sha, pr=pull.number, owed=owed)
-    return _of_pull(pull, chosen(changed, pull.head_sha, source, settings), source)
+        return CiPlan(f"the head commit's message has no {TAG}", pull.head_sha, pr=pull.number, owed=owed)
+    return _of_pull(pull, suites_of_change(changed, pull.head_sha, source, settings), source)
 
 
-def _dispatch(asked: Asked, source: Source, settings: GithubSettings) -> Plan:
+def _dispatch(asked: Asked, source: RepositoryReader, settings: GithubSettings) -> CiPlan:
     for actor in dict.fromkeys(asked.actors):
         level = source.permission(actor)
         if level not in MAY_DISPATCH:
@@ -112,11 +112,11 @@ def _dispatch(asked: Asked, source: Source, settings: GithubSettings) -> Plan:
     impl, sha = given.get("IMPL"), given.get("sha", "")
     if not given.get("pr"):
         commit, name = _commit(sha or asked.sha), impl or settings.impl
-        return Plan(f"{name} was dispatched", commit, named(name, commit, source, settings))
+        return CiPlan(f"{name} was dispatched", commit, suites_of_name(name, commit, source, settings))
     pull = _reviewed(source.pull(_number(given["pr"])), sha)
     if impl:
-        return _of_pull(pull, named(impl, sha, source, settings), source)
-    return _of_pull(pull, chosen(source.pull_files(pull.number), sha, source, settings), source)
+        return _of_pull(pull, suites_of_name(impl, sha, source, settings), source)
+    return _of_pull(pull, suites_of_change(source.pull_files(pull.number), sha, source, settings), source)
 
 
 def _reviewed(pull: Pull, sha: str) -> Pull:
@@ -133,10 +133,10 @@ def _reviewed(pull: Pull, sha: str) -> Pull:
 EVENTS = {"push": _push, "pull_request": _pull_request, "workflow_dispatch": _dispatch}
 
 
-def _of_pull(pull: Pull, suites: tuple[Suite, ...], source: Source) -> Plan:
+def _of_pull(pull: Pull, suites: tuple[Suite, ...], source: RepositoryReader) -> CiPlan:
     base = _merge_base(source, pull.base_sha, pull.head_sha)
     names = ", ".join(dict.fromkeys(suite.impl for suite in suites))
-    return Plan(f"{names} of pull request {pull.number}", pull.head_sha, suites, pull.number, base)
+    return CiPlan(f"{names} of pull request {pull.number}", pull.head_sha, suites, pull.number, base)
 
 
 def _event_pull(payload: Mapping[str, Any]) -> Pull:
@@ -148,7 +148,7 @@ def _event_pull(payload: Mapping[str, Any]) -> Pull:
     return Pull(number, True, _commit(head.get("sha", "")), _commit(base.get("sha", "")), fork)
 
 
-def _merge_base(source: Source, base: str, sha: str) -> str:
+def _merge_base(source: RepositoryReader, base: str, sha: str) -> str:
     """The merge base, or nothing where it is the commit itself."""
     found = _commit(source.merge_base(base, sha))
     return "" if found == sha else found

@@ -16,10 +16,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from gate.github.client import RefusedError, named_refusals
+from gate.github.context import GithubContext
 from gate.github.marker import Marker, marker_for, parse
-from gate.github.place import Place
-from gate.markdown import MOST_COMMENT
 from gate.records import Outcome
+from gate.report.markdown import MAX_COMMENT
 
 if TYPE_CHECKING:
     from github.IssueComment import IssueComment
@@ -30,7 +30,7 @@ AUTHOR = "github-actions[bot]"
 Done = Literal["created", "edited", "replaced", "kept", "refused"]
 Body = Callable[[int], str]
 """The comment's text, in at most so many characters."""
-SHORTER = MOST_COMMENT // 4
+SHORTER = MAX_COMMENT // 4
 """Characters to try after GitHub has refused a longer text."""
 
 
@@ -56,7 +56,9 @@ def deliver(pull: PullRequest, marker: Marker, text: Body, author: str = AUTHOR)
     return _too_late(pull, marker.sha) or _deliver(pull, marker, _marked(text, marker), author)
 
 
-def withdraw(pull: PullRequest, place: Place, judged: Collection[str], text: Body, author: str = AUTHOR) -> Delivery:
+def withdraw_comment(
+    pull: PullRequest, place: GithubContext, judged: Collection[str], text: Body, author: str = AUTHOR
+) -> Delivery:
     """Edits every suite's comment on an earlier commit, but those of the suites that are judged now; writes none new.
 
     Raises RefusedError.
@@ -64,14 +66,14 @@ def withdraw(pull: PullRequest, place: Place, judged: Collection[str], text: Bod
     return _too_late(pull, place.sha) or _withdraw(pull, place, judged, text, author)
 
 
-def _withdraw(pull: PullRequest, place: Place, judged: Collection[str], text: Body, author: str) -> Delivery:
+def _withdraw(pull: PullRequest, place: GithubContext, judged: Collection[str], text: Body, author: str) -> Delivery:
     latest = {each.marker.suite: each for each in _ours(pull, author)}
     withdrawn = []
     for suite, old in latest.items():
         marker = marker_for(place, suite, Outcome.ENVIRONMENT)
         if suite not in judged and old.marker.sha != place.sha and old.marker.age <= marker.age:
             with named_refusals("edit the comment"):
-                _unless_gone(partial(old.comment.edit, _marked(text, marker)(MOST_COMMENT)))
+                _unless_gone(partial(old.comment.edit, _marked(text, marker)(MAX_COMMENT)))
             withdrawn.append(suite)
     if not withdrawn:
         return Delivery("kept", "there is no verdict on an earlier commit")
@@ -168,7 +170,7 @@ def _write(write: Callable[[str], T], body: Body) -> T:
     """Writes, and writes shorter where GitHub refuses the content. Raises what PyGithub raises."""
     from github import GithubException
 
-    full = body(MOST_COMMENT)
+    full = body(MAX_COMMENT)
     try:
         return write(full)
     except GithubException as error:

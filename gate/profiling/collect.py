@@ -7,23 +7,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gate import bootstrap
-from gate.cuda_tools import REMEDIES, find_tool
+from gate.analysis import counters as analysis_counters
 from gate.errors import GateError
-from gate.files import from_json, to_json, write_text
-from gate.profiling import metrics, program
-from gate.profiling.messages import ANSWER, HarnessAnswer, HarnessRequest
-from gate.profiling.program import Options
-from gate.profiling.reading import Launch, has_module, read_csv, read_report
+from gate.machine.cuda_tools import REMEDIES, find_tool
+from gate.profiling import ncu
+from gate.profiling.ncu import Options
+from gate.profiling.ncu_output import CountedLaunch, has_module, read_csv, read_ncu_report
+from gate.profiling.protocol import ANSWER, NcuAnswer, NcuRequest
 from gate.records import KernelCounters, Profile, Status
-from gate.watching import Finished, watch
-from gate.workers import WorkerServer
+from gate.records.codec import from_json, to_json
+from gate.sandbox import bootstrap
+from gate.sandbox.client import WorkerServer
+from gate.sandbox.external_tool import ToolResult, run_tool
+from gate.storage import write_text
 
-HARNESS = tuple(bootstrap.command("gate.profiling.harness"))
+HARNESS = tuple(bootstrap.command("gate.profiling.ncu_target"))
 MARKER = "spin_kernel"
 """Part of the name of torch's kernel that does nothing: the harness's empty launch."""
 QUERY_S = 60.0
-MOST_SAID = 300
+MAX_SAID = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,11 @@ class Profiler:
 class _Seen:
     """One run of ncu: how it ended, its log, the launches it counted, and what the harness said last."""
 
-    chosen: metrics.Chosen
-    finished: Finished
+    chosen: analysis_counters.ChosenMetrics
+    finished: ToolResult
     log: str
-    launches: tuple[Launch, ...]
-    answer: HarnessAnswer | None
+    launches: tuple[CountedLaunch, ...]
+    answer: NcuAnswer | None
 
 
 def open_profiler(server: WorkerServer, limit_s: float, options: Options) -> Profiler | str:
@@ -61,63 +63,63 @@ def open_profiler(server: WorkerServer, limit_s: float, options: Options) -> Pro
     path = find_tool("ncu")
     if path is None:
         return f"no ncu; {REMEDIES['ncu']}"
-    said = watch(server, [path, "--version"], QUERY_S)
+    said = run_tool(server, [path, "--version"], QUERY_S)
     if said.code != 0:
         return f"{path} does not run ({_last_line(said.output) or said.message}); {REMEDIES['ncu']}"
-    return Profiler(server, path, program.version_in(said.output), limit_s, options)
+    return Profiler(server, path, ncu.version_in(said.output), limit_s, options)
 
 
-def profile_calls(profiler: Profiler, request: HarnessRequest) -> list[Profile]:
+def profile_calls(profiler: Profiler, request: NcuRequest) -> list[Profile]:
     """A profile for each call. Only an ncu that refuses a metric is asked what it knows, once: that takes 1.5 s."""
-    seen = _run(profiler, request, metrics.choose(profiler.known))
-    if refused := program.unknown_metrics(seen.log):
+    seen = _run(profiler, request, analysis_counters.choose_metrics(profiler.known))
+    if refused := ncu.unknown_metrics(seen.log):
         if not profiler.known:
-            listed = watch(profiler.server, [profiler.path, "--query-metrics"], QUERY_S)
-            profiler.known.update(program.names_in(listed.output))
-        seen = _run(profiler, request, metrics.choose(profiler.known, refused))
+            listed = run_tool(profiler.server, [profiler.path, "--query-metrics"], QUERY_S)
+            profiler.known.update(ncu.names_in(listed.output))
+        seen = _run(profiler, request, analysis_counters.choose_metrics(profiler.known, refused))
     return list(_profiles(profiler, request, seen))
 
 
-def not_measured(request: HarnessRequest, reason: str) -> list[Profile]:
+def not_measured(request: NcuRequest, reason: str) -> list[Profile]:
     """A profile for each call that says why there is none."""
     return [Profile(call.implementation, Status.ENVIRONMENT, reason) for call in request.calls]
 
 
-def _run(profiler: Profiler, request: HarnessRequest, chosen: metrics.Chosen) -> _Seen:
+def _run(profiler: Profiler, request: NcuRequest, chosen: analysis_counters.ChosenMetrics) -> _Seen:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         asked, log, report = (folder / each for each in ("request.json", "log.csv", "report.ncu-rep"))
         write_text(asked, to_json(request))
         exported = report if has_module() else None
         harness = (*profiler.harness, str(asked))
-        command = program.command(profiler.path, chosen.asked, profiler.options, log, exported, harness)
-        finished = watch(profiler.server, command, profiler.limit_s, candidate=request.candidate)
+        command = ncu.ncu_command(profiler.path, chosen.asked, profiler.options, log, exported, harness)
+        finished = run_tool(profiler.server, command, profiler.limit_s, candidate=request.candidate)
         written = log.read_text(errors="replace") if log.exists() else ""
         launches = _launches(written, report)
     return _Seen(chosen, finished, written, tuple(launches), _answer(finished.output))
 
 
-def _launches(log: str, report: Path) -> list[Launch]:
+def _launches(log: str, report: Path) -> list[CountedLaunch]:
     """By ncu_report, where it can be imported and finds something; else from the CSV."""
     if report.exists():
         try:
-            if launches := read_report(report):
+            if launches := read_ncu_report(report):
                 return launches
         except Exception:  # noqa: S110  # the module is not ours, and what it reads is in the CSV as well
             pass
     return read_csv(log)
 
 
-def _answer(output: str) -> HarnessAnswer | None:
+def _answer(output: str) -> NcuAnswer | None:
     """The harness's last word; None where it did not come to it."""
     said = [line.removeprefix(ANSWER) for line in output.splitlines() if line.startswith(ANSWER)]
     try:
-        return from_json(HarnessAnswer, said[-1], "the harness's answer") if said else None
+        return from_json(NcuAnswer, said[-1], "the harness's answer") if said else None
     except GateError:
         return None
 
 
-def _profiles(profiler: Profiler, request: HarnessRequest, seen: _Seen) -> Iterator[Profile]:
+def _profiles(profiler: Profiler, request: NcuRequest, seen: _Seen) -> Iterator[Profile]:
     """In the order of the calls. What ended one call has ended those behind it."""
     groups = by_call(seen.launches)
     status, reason = _failure(seen)
@@ -136,15 +138,18 @@ def _profiles(profiler: Profiler, request: HarnessRequest, seen: _Seen) -> Itera
         yield _filled(empty, counted, seen) if counted else empty
 
 
-def _filled(empty: Profile, launches: Sequence[Launch], seen: _Seen) -> Profile:
+def _filled(empty: Profile, launches: Sequence[CountedLaunch], seen: _Seen) -> Profile:
     kernels = tuple(KernelCounters(each.kernel, each.grid, each.block, counters_of(each)) for each in launches)
-    missing = {name: _why_missing(name, seen) for name in metrics.absent([each.counters for each in kernels])}
+    missing = {
+        name: _why_missing(name, seen)
+        for name in analysis_counters.absent_counters([each.counters for each in kernels])
+    }
     return replace(empty, status=Status.OK, message="", kernels=kernels, missing=missing)
 
 
-def counters_of(launch: Launch) -> dict[str, float]:
+def counters_of(launch: CountedLaunch) -> dict[str, float]:
     """By our names. A duration of nothing was not measured."""
-    named = metrics.named(launch.metrics)
+    named = analysis_counters.named_counters(launch.metrics)
     return {name: value for name, value in named.items() if name != "duration_ns" or value > 0}
 
 
@@ -152,13 +157,13 @@ def _why_missing(name: str, seen: _Seen) -> str:
     if name not in seen.chosen.spellings:
         return "this version of Nsight Compute knows no such metric"
     spelled = {each.partition(".")[0] for each in seen.chosen.spellings[name]}
-    unread = {each.partition(".")[0] for each in program.unread_metrics(seen.log)}
+    unread = {each.partition(".")[0] for each in ncu.unread_metrics(seen.log)}
     return "cannot be read on this GPU" if spelled & unread else "reported without a number"
 
 
-def by_call(launches: Sequence[Launch]) -> list[list[Launch]]:
+def by_call(launches: Sequence[CountedLaunch]) -> list[list[CountedLaunch]]:
     """Launches by call: every marker begins one, and what comes before the first is none of ours."""
-    groups: list[list[Launch]] = []
+    groups: list[list[CountedLaunch]] = []
     for launch in launches:
         if MARKER in launch.kernel:
             groups.append([])
@@ -180,13 +185,13 @@ def _failure(seen: _Seen) -> tuple[Status, str]:
     said = seen.log + seen.finished.output
     if seen.answer is not None and seen.answer.status is not Status.OK:
         return seen.answer.status, f"the call failed under ncu: {seen.answer.message}; `kernel-gate run` says more"
-    known = program.explain(said)
+    known = ncu.explain(said)
     if known is not None:
         return known
     if seen.answer is not None:
         return Status.CRASHED, "the call launched no kernel; a kernel must be launched by the call itself"
-    words = next(program.errors_in(said), None) or _last_line(said) or f"code {seen.finished.code}"
-    return Status.CRASHED, f"ncu failed: {words[:MOST_SAID]}; try again, and report it where it stays"
+    words = next(ncu.errors_in(said), None) or _last_line(said) or f"code {seen.finished.code}"
+    return Status.CRASHED, f"ncu failed: {words[:MAX_SAID]}; try again, and report it where it stays"
 
 
 def _last_line(text: str) -> str:

@@ -10,15 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from gate.cuda_tools import find_tool
+from gate.analysis.kernel_names import same_kernel
+from gate.build.sass import dump, read_sass
+from gate.candidates.registry import Candidate
 from gate.errors import BadInputError
+from gate.machine.cuda_tools import find_tool
 from gate.profiling.collect import Profiler, not_measured, profile_calls
-from gate.profiling.messages import Call, HarnessRequest
-from gate.profiling.names import same_kernel
-from gate.profiling.sass import dump, read_sass
+from gate.profiling.protocol import Call, NcuRequest
 from gate.records import BASELINE, CANDIDATE, Build, Evaluation, MachineCode, Policy, Profile, Workload
-from gate.registry import Candidate
-from gate.settings import Settings
+from gate.settings.model import Settings
 
 Open = Callable[[], Profiler | str]
 
@@ -68,21 +68,19 @@ def profile_workloads(
     return {workload: tuple(each[number] for each in seen) for number, workload in enumerate(baselines)}
 
 
-def _profiles(profiler: Profiler | str, request: HarnessRequest) -> list[Profile]:
+def _profiles(profiler: Profiler | str, request: NcuRequest) -> list[Profile]:
     return not_measured(request, profiler) if isinstance(profiler, str) else profile_calls(profiler, request)
 
 
-def _candidate(
-    settings: Settings, candidate: Candidate, built: Build, workloads: Sequence[Workload]
-) -> HarnessRequest:
+def _candidate(settings: Settings, candidate: Candidate, built: Build, workloads: Sequence[Workload]) -> NcuRequest:
     calls = tuple(Call(candidate.name, each) for each in workloads)
-    return HarnessRequest("cuda", calls, built.library or candidate.entry, settings.limits.file_mb)
+    return NcuRequest("cuda", calls, built.library or candidate.entry, settings.limits.file_mb)
 
 
-def _baselines(settings: Settings, baselines: Mapping[Workload, str]) -> HarnessRequest:
+def _baselines(settings: Settings, baselines: Mapping[Workload, str]) -> NcuRequest:
     """SDPA's, which also sees what the device can reach: there is no candidate in its process to disturb it."""
     calls = tuple(Call(name, workload) for workload, name in baselines.items())
-    return HarnessRequest("cuda", calls, None, settings.limits.file_mb, ceilings=True)
+    return NcuRequest("cuda", calls, None, settings.limits.file_mb, ceilings=True)
 
 
 def _machine_code(built: Build | None) -> tuple[MachineCode, ...]:

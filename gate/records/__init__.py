@@ -1,13 +1,13 @@
 """The records that flow through Kernel Gate, and nothing that computes on them.
 
 Every arrow of the pipeline returns one of these frozen records; each checks itself, so that a state that
-makes no sense cannot be built. `gate.files` turns them into JSON and back. Times are milliseconds.
+makes no sense cannot be built. `gate.records.codec` turns them into JSON and back. Times are milliseconds.
 """
 
 from gate.records.base import SCHEMA_VERSION, Record, Status
 from gate.records.build import Build, KernelResources, ResourceLimits
 from gate.records.case import CONTIGUOUS, NORMAL, Case, Distribution, Layout
-from gate.records.correctness import MOST_BLOCKS, Check, Correctness, Fault
+from gate.records.correctness import MAX_BLOCKS, Check, Correctness, Fault
 from gate.records.evidence import (
     BASELINE,
     BASELINE_AGAIN,
@@ -36,7 +36,7 @@ __all__ = [
     "DTYPE_BYTES",
     "EMPTY",
     "EXIT_CODES",
-    "MOST_BLOCKS",
+    "MAX_BLOCKS",
     "NORMAL",
     "SCHEMA_VERSION",
     "Arm",

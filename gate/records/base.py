@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import ClassVar, Final
 
 SCHEMA_VERSION: Final = 1
-LEAST_MS, MOST_MS = 1e-9, 1e9
+MIN_MS, MAX_MS = 1e-9, 1e9
 """A time is a picosecond at least and eleven days at most: what lies beyond overflows, and no clock reads it."""
-MOST = 1e18
+MAX_COUNT = 1e18
 """Of whatever is counted: more than any counter holds, and far from where arithmetic overflows."""
 
 
@@ -42,11 +42,11 @@ def require(condition: bool, message: str) -> None:
 
 def require_times(times: Iterable[float]) -> None:
     """Raises ValueError for a time, in ms, that no clock reads."""
-    within = all(LEAST_MS <= each <= MOST_MS for each in times)
-    require(within, f"a time lies between {LEAST_MS:g} and {MOST_MS:g} ms")
+    within = all(MIN_MS <= each <= MAX_MS for each in times)
+    require(within, f"a time lies between {MIN_MS:g} and {MAX_MS:g} ms")
 
 
 def require_counts(counts: Iterable[float | None], least: float = 0) -> None:
     """Raises ValueError for a count that nothing can have; None is one that was not read."""
-    within = all(each is None or least <= each <= MOST for each in counts)
-    require(within, f"what is counted lies between {least:g} and {MOST:g}")
+    within = all(each is None or least <= each <= MAX_COUNT for each in counts)
+    require(within, f"what is counted lies between {least:g} and {MAX_COUNT:g}")

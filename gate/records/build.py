@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from gate.records.base import Record, Status, require, require_counts
-from gate.records.occupancy import MOST_THREADS, Occupancy, occupancy
+from gate.records.occupancy import MAX_THREADS, Occupancy, occupancy
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class KernelResources(Record):
     def __post_init__(self) -> None:
         require_counts((self.registers, self.shared_bytes, self.dynamic_shared_bytes, self.stack_bytes))
         require_counts((self.spill_store_bytes, self.spill_load_bytes))
-        require(self.threads is None or 1 <= self.threads <= MOST_THREADS, f"a block has no {self.threads} threads")
+        require(self.threads is None or 1 <= self.threads <= MAX_THREADS, f"a block has no {self.threads} threads")
         filled = self.filled
         fraction = filled and filled.fraction
         require(self.occupancy in (None, fraction), "occupancy disagrees with what the kernel takes")

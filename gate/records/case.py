@@ -16,7 +16,7 @@ CONTIGUOUS: Layout = "contiguous"
 
 @dataclass(frozen=True, slots=True)
 class Case(Record):
-    """One thing to check: gate/inputs.py fills `distribution`, gate/buffers.py lays out `layout`."""
+    """One thing to check: gate/runtime/inputs.py fills `distribution`, guarded_tensor.py there lays out `layout`."""
 
     workload: Workload
     distribution: Distribution = NORMAL

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gate.records.base import Record, Status, require, require_times
 
-MOST_BLOCKS = 16
+MAX_BLOCKS = 16
 """Along each side of a map of where an answer is wrong."""
 
 
@@ -41,8 +41,8 @@ class Fault(Record):
 
     def __post_init__(self) -> None:
         for grid in (self.by_head, self.by_row):
-            small = 0 < len(grid) <= MOST_BLOCKS and all(0 < len(row) <= MOST_BLOCKS for row in grid)
-            require(small, f"a map has 1 to {MOST_BLOCKS} rows and columns")
+            small = 0 < len(grid) <= MAX_BLOCKS and all(0 < len(row) <= MAX_BLOCKS for row in grid)
+            require(small, f"a map has 1 to {MAX_BLOCKS} rows and columns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +74,8 @@ class Correctness(Record):
         else:
             require(bool(self.message), "a failed check says why")
             require(self.status is not Status.INCORRECT or bool(failed), "incorrect needs a failed check")
+
+
+def block_size(length: int) -> int:
+    """How many rows, or columns, one character of a map stands for."""
+    return -(-length // MAX_BLOCKS)

@@ -17,7 +17,7 @@ from gate.records.profile import Profile
 from gate.records.witness import Witness
 from gate.records.workload import Workload
 
-# The arms of a candidate's trial (DESIGN.md section 3).
+# The arms of a candidate's trial (docs/measurement.md).
 BASELINE, BASELINE_AGAIN, CANDIDATE, EMPTY = "baseline", "baseline_again", "candidate", "empty"
 
 

@@ -19,7 +19,7 @@ SHARED_STEP = 128
 """Shared memory is given to a block in steps of this many bytes."""
 RESERVED_SHARED_BYTES = 1024
 """Of every block's shared memory, what CUDA keeps for itself."""
-MOST_THREADS = 1024
+MAX_THREADS = 1024
 """In a block."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gate.records.base import Record, Status, require, require_counts
 
-LEAST_NS = 1e-3
+MIN_NS = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,12 @@ class KernelCounters(Record):
     grid: tuple[int, ...]
     block: tuple[int, ...]
     counters: Mapping[str, float]
-    """By the names of gate/profiling/metrics.py, which gives the units: nanoseconds, bytes, percent, counts."""
+    """By the names of gate/analysis/counters.py, which gives the units: nanoseconds, bytes, percent, counts."""
 
     def __post_init__(self) -> None:
         require(bool(self.kernel), "a kernel has a name")
         require_counts(self.counters.values())
-        require(self.counters.get("duration_ns", 1.0) >= LEAST_NS, "a kernel takes time")
+        require(self.counters.get("duration_ns", 1.0) >= MIN_NS, "a kernel takes time")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from gate.records.base import SCHEMA_VERSION, Record, require
+from gate.records.base import SCHEMA_VERSION, Record, Status, require
 from gate.records.build import ResourceLimits
 from gate.records.evidence import Measurement
 from gate.records.gpu import COUNTERS
@@ -100,6 +100,19 @@ class Estimate(Record):
         if self.low is not None and self.high is not None:
             require(self.low <= self.point <= self.high, "a point lies within its interval")
 
+    def __str__(self) -> str:
+        """`0.912 [0.905, 0.919]`, or the point alone."""
+        if self.low is None or self.high is None:
+            return f"{self.point:.3f}"
+        return f"{self.point:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def speedup(self) -> str:
+        """Of a ratio of times, its inverse, and that of its interval: `1.25× [1.22, 1.29]`."""
+        point = f"{1 / self.point:.3f}×"
+        if self.low is None or self.high is None:
+            return point
+        return f"{point} [{1 / self.high:.3f}, {1 / self.low:.3f}]"
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison(Record):
@@ -159,3 +172,16 @@ class Run(Record):
     verdict: Verdict
     kind: Literal["run"] = "run"
     schema_version: Literal[1] = SCHEMA_VERSION
+
+
+OUTCOMES = {
+    Status.OK: Outcome.PASS,
+    Status.INCORRECT: Outcome.REJECTED,
+    Status.UNSUPPORTED: Outcome.REJECTED,
+    Status.TOO_SLOW: Outcome.REJECTED,
+    Status.BUILD_FAILED: Outcome.FAILED,
+    Status.CRASHED: Outcome.FAILED,
+    Status.TIMED_OUT: Outcome.FAILED,
+    Status.OUT_OF_MEMORY: Outcome.FAILED,
+    Status.ENVIRONMENT: Outcome.ENVIRONMENT,
+}

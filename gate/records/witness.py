@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gate.records.base import Record, Status, require, require_counts, require_times
 
-MOST_WAY_MS, MOST_WAY_PART = 1.0, 0.25
+MAX_WAY_MS, MAX_WAY_PART = 1.0, 0.25
 """Whichever is more of a batch: more than the way to another process and back took, 0.6 to 0.9 ms on an H200, most of
 it the GPU's changes of context, and 1 to 6 ms of 20 on two busy cores, where threads are slow to wake. What is taken
 off beyond what it takes, a candidate gains that slows the witness's own player alone."""
@@ -58,4 +58,4 @@ class Witness(Record):
     def way_ms(self) -> float:
         """To a process and back."""
         near = min(self.baseline_ms)
-        return min(max(MOST_WAY_MS, MOST_WAY_PART * near), max(0.0, min(self.baseline_far_ms) - near))
+        return min(max(MAX_WAY_MS, MAX_WAY_PART * near), max(0.0, min(self.baseline_far_ms) - near))

@@ -9,7 +9,7 @@ from typing import Literal
 
 from gate.records.base import Record, require
 
-MOST_SIZE = 2**31 - 1
+MAX_SIZE = 2**31 - 1
 Dtype = Literal["float32", "float16", "bfloat16"]
 DTYPE_BYTES: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -26,8 +26,8 @@ class Workload(Record):
     causal: bool = False
 
     def __post_init__(self) -> None:
-        within = min(self.shape) >= 1 and max(self.shape) <= MOST_SIZE
-        require(within, f"a workload's sizes are at least 1 and at most {MOST_SIZE}, not {self.shape}")
+        within = min(self.shape) >= 1 and max(self.shape) <= MAX_SIZE
+        require(within, f"a workload's sizes are at least 1 and at most {MAX_SIZE}, not {self.shape}")
         require(self.dtype in DTYPE_BYTES, f"dtype is one of {', '.join(DTYPE_BYTES)}, not {self.dtype}")
 
     def __str__(self) -> str:

@@ -22,7 +22,7 @@ Rounds: TypeAlias = Sequence[Sequence[float]]
 
 POWER = 0.8
 """With which `smallest_difference` would have been found."""
-MOST_LOG = 230.0
+MAX_LOG = 230.0
 """Of a ratio: 1e100, beyond which no two times lie, though the interval of a few that are far apart may."""
 
 
@@ -139,7 +139,7 @@ def smallest_difference(estimate: Estimate, degrees: float | None = None) -> flo
 
 def ratio_of(log: float) -> float:
     """exp, to nine digits."""
-    return ratio_digits(math.exp(max(-MOST_LOG, min(log, MOST_LOG))))
+    return ratio_digits(math.exp(max(-MAX_LOG, min(log, MAX_LOG))))
 
 
 def ratio_digits(value: float) -> float:

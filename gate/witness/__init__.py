@@ -4,6 +4,6 @@ In a replicate, clock and checks share a process with the candidate, which may p
 it nothing but memory and a line of text: it fills inputs that nobody has seen, says `go`, reads its own clock once it
 has the outputs, and holds each against SDPA. What the candidate's process says of itself plays no part.
 
-    parent (parent.py) ─┬─ referee.py   the witness: fills, clocks and verifies; times SDPA in the same way, by itself
-                        └─ player.py    the candidate: maps the memory, computes when told to
+    coordinator.py ─┬─ trusted_side.py    the witness: fills, clocks, verifies; times SDPA in the same way, alone
+                    └─ candidate_side.py  the candidate: maps the memory, computes when told to
 """

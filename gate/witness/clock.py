@@ -7,26 +7,31 @@ from collections.abc import Callable
 
 import torch
 
-from gate.device import Device
-from gate.witness.arena import Arena
-from gate.witness.messages import Bout
+from gate.runtime.device import Device
+from gate.witness.protocol import WitnessBatch
+from gate.witness.shared_memory import SharedTensors
 
 TRIES = 5
-LEAST_MS = 1e-6
+MIN_MS = 1e-6
 
 
 class Clock:
-    """One bout's tensors, and what work on them takes: in this process, or in another that is told to do it.
+    """One batch's tensors, and what work on them takes: in this process, or in another that is told to do it.
 
     Who begins early takes the device from the writing, and what is still queued at `done` delays the copy: both are
     in the time. What writing and copying take by themselves is measured here, and taken off.
     """
 
     def __init__(
-        self, device: Device, bout: Bout, ours: torch.Tensor, theirs: torch.Tensor, private: torch.Tensor
+        self,
+        device: Device,
+        witness_batch: WitnessBatch,
+        ours: torch.Tensor,
+        theirs: torch.Tensor,
+        private: torch.Tensor,
     ) -> None:
-        self._device, hidden = device, Arena(private, bout)
-        self.ours, self.theirs = Arena(ours, bout), Arena(theirs, bout)
+        self._device, hidden = device, SharedTensors(private, witness_batch)
+        self.ours, self.theirs = SharedTensors(ours, witness_batch), SharedTensors(theirs, witness_batch)
         self.secret, self.seen = hidden.inputs, hidden.out
         self.draw()
         self._idle_ms = min(self._whole_ms(self.ours, lambda: None) for _ in range(TRIES))
@@ -35,24 +40,24 @@ class Clock:
         """The next inputs are others."""
         self._device.draw(self.secret)
 
-    def rehearse(self) -> None:
+    def warm_up(self) -> None:
         """Inputs for either process to get ready with."""
         self.draw()
-        for arena in (self.ours, self.theirs):
-            arena.inputs.copy_(self.secret)
+        for tensors in (self.ours, self.theirs):
+            tensors.inputs.copy_(self.secret)
         self._device.synchronize()
 
-    def time_ms(self, arena: Arena, work: Callable[[], None]) -> float:
+    def time_ms(self, tensors: SharedTensors, work: Callable[[], None]) -> float:
         """Milliseconds of the work; `seen` is what its outputs were when the clock stopped."""
-        return max(LEAST_MS, self._whole_ms(arena, work) - self._idle_ms)
+        return max(MIN_MS, self._whole_ms(tensors, work) - self._idle_ms)
 
-    def _whole_ms(self, arena: Arena, work: Callable[[], None]) -> float:
-        arena.out.fill_(float("nan"))
+    def _whole_ms(self, tensors: SharedTensors, work: Callable[[], None]) -> float:
+        tensors.out.fill_(float("nan"))
         self._device.synchronize()
         started = time.perf_counter_ns()
-        arena.inputs.copy_(self.secret)
+        tensors.inputs.copy_(self.secret)
         self._device.synchronize()
         work()
-        self.seen.copy_(arena.out)
+        self.seen.copy_(tensors.out)
         self._device.synchronize()
         return (time.perf_counter_ns() - started) / 1e6

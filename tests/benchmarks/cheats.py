@@ -11,13 +11,13 @@ import sys
 import time
 from dataclasses import replace
 
+from gate.candidates.registry import find_candidate
 from gate.errors import GateError
-from gate.judge import judge
-from gate.pipeline import measure_candidate
+from gate.measure.pipeline import measure_candidate
 from gate.records import Outcome, Status, Workload
-from gate.registry import find
+from gate.verdict.judge import judge
 from scripts import options
-from tests import cheats, examples
+from tests.support import cheats, examples
 
 ON_GPU = Workload(1, 8, 512, 64)
 SPEED = ("gate: faster", "gate: interval")
@@ -32,24 +32,24 @@ def settings(device):
     return examples.settings(limits=examples.limits(build_s=60.0, check_s=20.0, replicate_s=20.0, memory_mb=8192))
 
 
-def measured(bench, name):
+def measured(session, name):
     """A candidate's evidence."""
-    if bench.device == "cpu":
-        return cheats.measured(bench, name)
-    return measure_candidate(bench, find(name, examples.ADVERSARIAL), (ON_GPU,))
+    if session.device == "cpu":
+        return cheats.measured(session, name)
+    return measure_candidate(session, find_candidate(name, examples.ADVERSARIAL), (ON_GPU,))
 
 
-def ended(bench, name):
+def ended(session, name):
     """(stage, status, verdict, reason) of one candidate."""
     if reason := cheats.unstoppable(name):
         return "-", "-", "-", reason
     try:
-        measurement = measured(bench, name)
+        measurement = measured(session, name)
     except GateError as error:
         return "gate itself", "-", "error", str(error)
     every = cheats.stages(measurement)
     stage, status, message = next((each for each in every if each[1] is not Status.OK), every[-1])
-    verdict = judge(measurement, replace(bench.settings.gates, min_replicates=2)).verdict
+    verdict = judge(measurement, replace(session.settings.gates, min_replicates=2)).verdict
     deciding = next(gate for gate in verdict.gates if gate.outcome is verdict.outcome)
     if status is Status.OK:
         stage, message = f"gate: {deciding.name}", deciding.evidence
@@ -66,15 +66,15 @@ def main():
     }[device]
     started, stopped, idle, wronged = time.perf_counter(), 0, [], []
     measuring = settings(device)
-    with options.bench(device, measuring) as bench:
+    with options.session(device, measuring) as session:
         for name in (*controls, *corpus):
-            stage, status, verdict, reason = ended(bench, name)
+            stage, status, verdict, reason = ended(session, name)
             if name in controls:
                 wronged += [name] if stage not in (*SPEED, *UNKNOWN) else []
             elif stage not in UNKNOWN:
                 stopped += verdict != Outcome.PASS
                 idle += [name] if stage in SPEED else []
-            summary = find(name, examples.ADVERSARIAL).summary
+            summary = find_candidate(name, examples.ADVERSARIAL).summary
             print(" | ".join([f"{name:32}", *(f"{each:14}" for each in (stage, status, verdict))]), flush=True)
             print(f"    does: {summary}\n    seen: {reason[:160]}", flush=True)
     print(f"\nright, and accused: {', '.join(wronged) or 'none'}")

@@ -9,12 +9,13 @@ import sys
 
 import numpy as np
 
-from gate.compare import compare
-from gate.files import to_json
-from gate.pipeline import Bench
+from gate.analysis.comparison import compare
+from gate.measure.trial import candidate_arms, replicate_request, take_trials
 from gate.records import BASELINE, BASELINE_AGAIN, CANDIDATE, EMPTY, Evaluation, Policy
-from gate.settings import load_settings, parse_workload
-from gate.trial import candidate_arms, plan_for, take_trials
+from gate.records.codec import to_json
+from gate.session import Session
+from gate.settings.load import load_settings
+from gate.settings.model import parse_workload
 from scripts import options
 
 SHAPES = ("1,8,512,64,float16", "32,8,512,64,float16")
@@ -22,13 +23,13 @@ REPLICATES = 10
 ARMS = {BASELINE: "flash", BASELINE_AGAIN: "flash_again", CANDIDATE: "cudnn", EMPTY: "empty"}
 
 
-def repeated_trials(bench: Bench, shape: str, trials: int):
+def repeated_trials(session: Session, shape: str, trials: int):
     """Trials of SDPA's flash, flash again and, as a known difference, cuDNN in the candidate's place."""
     arms = {**candidate_arms("sdpa:cudnn", "flash")}
-    plan = plan_for(parse_workload(shape), arms, bench.settings, bench.device)
+    plan = replicate_request(parse_workload(shape), arms, session.settings, session.device)
     for number in range(trials):
-        bench.progress(f"trial of {shape}", number, trials)
-        yield from take_trials(bench.server, [plan], (REPLICATES,), 60.0, lambda *_: True, lambda _: None)
+        session.progress(f"trial of {shape}", number, trials)
+        yield from take_trials(session.server, [plan], (REPLICATES,), 60.0, lambda *_: True, lambda _: None)
 
 
 def report(shape: str, trials: list) -> np.ndarray:
@@ -48,9 +49,9 @@ def main() -> None:
     count, path = int(sys.argv[1]), sys.argv[2]
     settings = load_settings()
     content = {}
-    with options.bench("cuda", settings) as bench:
+    with options.session("cuda", settings) as session:
         for shape in SHAPES:
-            trials = list(repeated_trials(bench, shape, count))
+            trials = list(repeated_trials(session, shape, count))
             failed = [to_json(trial)[:300] for trial in trials if not trial.replicates or trial.message]
             if failed:
                 raise SystemExit(failed[0])

@@ -8,10 +8,10 @@ import time
 import numpy as np
 from scipy import stats
 
-from gate.judge import judge
 from gate.records import BASELINE, CANDIDATE, Evaluation, Policy
-from gate.stats.samples import bootstrap_ci
-from tests import examples
+from gate.stats.two_sample import bootstrap_ci
+from gate.verdict.judge import judge
+from tests.support import examples
 
 WORKLOADS, REPLICATES, ROUNDS, REPEATS = 5, 10, 60, 5
 

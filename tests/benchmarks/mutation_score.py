@@ -11,17 +11,18 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from gate.build import build
-from gate.cuda_tools import find_tool
-from gate.device import choose_device
-from gate.pipeline import check_cases, source_of
+from gate.build.build import build
+from gate.build.prepare import source_of
+from gate.candidates.registry import candidate_names, find_candidate
+from gate.check.request import check_cases
+from gate.machine.cuda_tools import find_tool
 from gate.records import Case, Status
-from gate.registry import find, names
-from gate.settings import load_settings
-from gate.tables import table
+from gate.report.table import table
+from gate.runtime.device import choose_device
+from gate.settings.load import load_settings
 from scripts import options
-from tests.mutants import cuda, wrong
-from tests.mutants.registry import CUDA_PREFIX, write_registry
+from tests.candidates.mutants import cuda, wrong
+from tests.candidates.mutants.registry import CUDA_PREFIX, write_registry
 
 CONTROLS = {*wrong.CONTROLS, f"{CUDA_PREFIX}right"}
 MASKED = {each.__name__ for each in wrong.MASKED} | {CUDA_PREFIX + each for each in cuda.WRONG_WHERE_MASKED}
@@ -37,14 +38,14 @@ def workloads(device, settings, full):
     return dict.fromkeys([*required, *(each if full else replace(each, batch=1, heads=2) for each in on_gpu)])
 
 
-def verdicts(bench, candidate, asked):
+def verdicts(session, candidate, asked):
     """Of each workload, what the candidate's check ended with."""
-    built = build(candidate, bench.server, bench.settings.limits.build_s)
+    built = build(candidate, session.server, session.settings.limits.build_s)
     if built.status is not Status.OK:
         sys.exit(f"{candidate.name} does not build: {built.message}\n{built.log}")
     causal = candidate.name in MASKED
     cases = {Case(replace(each, causal=causal)): SEED + number for number, each in enumerate(asked)}
-    return check_cases(bench, candidate, source_of(candidate, built), cases)
+    return check_cases(session, candidate, source_of(candidate, built), cases)
 
 
 def shown(name, seen):
@@ -60,12 +61,12 @@ def main():
     device = choose_device("auto")
     asked = workloads(device, settings, "--full" in sys.argv)
     rows, rejected, mutants, accused = [], 0, 0, []
-    with tempfile.TemporaryDirectory() as folder, options.bench(device, settings) as bench:
+    with tempfile.TemporaryDirectory() as folder, options.session(device, settings) as session:
         registry = write_registry(Path(folder))
-        for name in sorted(set(names(registry)) - NOT_HERE, key=lambda each: (each not in CONTROLS, each)):
+        for name in sorted(set(candidate_names(registry)) - NOT_HERE, key=lambda each: (each not in CONTROLS, each)):
             if name.startswith(CUDA_PREFIX) and (device == "cpu" or find_tool("nvcc") is None):
                 continue
-            seen = verdicts(bench, find(name, registry), asked)
+            seen = verdicts(session, find_candidate(name, registry), asked)
             rows.append(shown(name, seen))
             if name in CONTROLS:
                 accused += [] if {each.status for each in seen} == {Status.OK} else [name]

@@ -11,7 +11,7 @@ import statistics
 
 import torch
 
-from gate.device import open_device
+from gate.runtime.device import open_device
 
 WINDOW_BYTES = 8 << 20
 TIMINGS = 60

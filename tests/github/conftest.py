@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.github.fake_github import Github, serve
+from tests.support.fake_github import Github, serve
 
 HEAD, OLDER = "a" * 40, "d" * 40
 PR = 7

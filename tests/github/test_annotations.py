@@ -4,7 +4,7 @@ import pytest
 
 from gate.github.annotations import annotate
 from gate.records import Status
-from tests import examples
+from tests.support import examples
 
 
 def annotations(log: str) -> list[str]:

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from gate.files import write_record
 from gate.github import client
 from gate.github.marker import Marker, parse
-from gate.judge import judge
 from gate.records import Evaluation, Outcome, Policy
-from tests import examples
+from gate.storage import write_record
+from gate.verdict.judge import judge
 from tests.github.conftest import HEAD, OLDER, PR, enter_job
-from tests.github.fake_github import Fault
+from tests.support import examples
+from tests.support.fake_github import Fault
 
 SUITE = "honest@cpu"
 PASS = examples.run()
@@ -250,7 +250,7 @@ def test_a_comment_that_is_deleted_before_its_edit_is_written_anew(post, github)
 
 
 def test_content_that_is_refused_as_too_long_is_written_shorter(post, github, monkeypatch):
-    monkeypatch.setattr("tests.github.fake_github.MOST_BODY", 1_500)
+    monkeypatch.setattr("tests.support.fake_github.MOST_BODY", 1_500)
     monkeypatch.setattr("gate.github.sticky.SHORTER", 1_500)
     post(SLOW)
     (body,) = github.bodies(PR)
@@ -378,7 +378,7 @@ def test_evidence_that_is_refused_is_no_verdict_and_the_older_pass_goes(post, gi
 def test_evidence_that_brings_the_judge_down_is_no_verdict(post, github, kernel_gate, tmp_path, monkeypatch):
     post(PASS)
     write_record(tmp_path / "cand.json", PASS.measurement)
-    monkeypatch.setattr("gate.github.report.judged", lambda *_: 1 / 0)
+    monkeypatch.setattr("gate.github.comment.judge_admitted", lambda *_: 1 / 0)
     answer = kernel_gate("comment", "--cand", tmp_path / "cand.json", "--suite", SUITE, "--absent")
     assert answer.code == 0
     assert github.bodies(PR)[-1].startswith("### 🔧 NO VERDICT")
@@ -411,7 +411,7 @@ def test_a_merge_base_that_is_no_evidence_is_a_warning(text, kernel_gate, tmp_pa
 def test_a_merge_base_that_brings_the_comparison_down_is_a_warning(kernel_gate, tmp_path, monkeypatch):
     for name in ("run.json", "base.json"):
         write_record(tmp_path / name, PASS)
-    monkeypatch.setattr("gate.github.report.changes", lambda *_: 1 / 0)
+    monkeypatch.setattr("gate.github.comment.changes", lambda *_: 1 / 0)
     answer = kernel_gate("comment", "--run", tmp_path / "run.json", "--base", tmp_path / "base.json", "--dry-run")
     assert answer.code == 0
     assert "no merge base to compare with: ZeroDivisionError" in answer.out

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gate.github.runners import GithubSettings, Runner
+from gate.settings.github import GithubSettings, Runner
 from tests.github.conftest import HEAD, OLDER, PR
 
 BASE, TIP, MERGE_BASE = "b" * 40, "c" * 40, "e" * 40

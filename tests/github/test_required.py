@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from gate.files import write_record
 from gate.records import Outcome
-from tests import examples
+from gate.storage import write_record
+from tests.support import examples
 
 DONE = {"result": "success", "outputs": {}}
 MEASURED = {"result": "success", "outputs": {"measure": "true", "owed": "false", "reason": "asked"}}

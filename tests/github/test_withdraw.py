@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from gate.files import write_record
 from gate.github.marker import Marker, parse
 from gate.records import Outcome
-from tests import examples
+from gate.storage import write_record
 from tests.github.conftest import HEAD, OLDER, PR, enter_job
-from tests.github.fake_github import Fault
+from tests.support import examples
+from tests.support.fake_github import Fault
 
 NO_TAG = "the head commit's message has no [bench]"
 

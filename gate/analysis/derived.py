@@ -1,0 +1,199 @@
+"""What follows from counters: speeds, shares, the roofline, and what bounds a call. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gate.analysis.counters import LIMIT, LIMITERS, METRICS, SECTOR_BYTES, STALL, STALLS, Summary
+from gate.analysis.roofline import peak_bytes_per_s, peak_flops_per_s
+from gate.records import Ceilings, Gpu, KernelCounters, Profile, Workload
+
+BUSY_PCT = 60.0
+"""From here on a unit counts as the bottleneck: the border of Nsight Compute's own speed-of-light rule."""
+LAUNCH_NS = 2000.0
+"""A kernel that does nothing takes 1.6 µs by Nsight Compute on an H200: what is about as short is overhead."""
+NOT_WAITING = ("selected", "not selected")
+"""Stalls by name only: the warp issues, or could have."""
+OVER = {metric.name: metric.over for metric in METRICS}
+
+
+class Bound(StrEnum):
+    """What a call is bound by."""
+
+    MEMORY = "memory"
+    COMPUTE = "compute"
+    LATENCY = "latency"
+    LAUNCH = "launch"
+
+
+@dataclass(frozen=True, slots=True)
+class Roof:
+    """The device's ceilings, where they are known."""
+
+    bytes_per_s: float | None
+    flops_per_s: float | None
+
+    @property
+    def ridge(self) -> float | None:
+        """The intensity (flops a byte) from which on arithmetic limits; None where a ceiling is not known."""
+        return self.flops_per_s / self.bytes_per_s if self.flops_per_s and self.bytes_per_s else None
+
+    def flops_at(self, intensity: float) -> float | None:
+        """The most arithmetic that traffic of this intensity (flops a byte) allows."""
+        if self.bytes_per_s is None or self.flops_per_s is None:
+            return None
+        return min(self.flops_per_s, intensity * self.bytes_per_s)
+
+
+def theoretical_roof(gpu: Gpu | None, workload: Workload) -> Roof:
+    """By the highest clocks and the width of the units."""
+    if gpu is None:
+        return Roof(None, None)
+    return Roof(peak_bytes_per_s(gpu), peak_flops_per_s(gpu, workload.dtype))
+
+
+def measured_roof(ceilings: Ceilings | None, workload: Workload) -> Roof:
+    """By a copy and a matrix product on this device."""
+    if ceilings is None:
+        return Roof(None, None)
+    return Roof(ceilings.bytes_per_s, ceilings.flops_per_s.get(workload.dtype))
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """One profile on its workload, in numbers; whatever rests on an absent counter is None."""
+
+    profile: Profile
+    workload: Workload
+    theoretical: Roof
+    measured: Roof
+
+    def total(self, name: str) -> float | None:
+        """A counter of the whole call: by its metric's rule over kernels. None unless every kernel has it."""
+        kernels = self.profile.kernels
+        if not kernels or any(name not in each.counters for each in kernels):
+            return None
+        if OVER[name] is Summary.SUM:
+            return sum(each.counters[name] for each in kernels)
+        if OVER[name] is Summary.LONGEST:
+            return self.longest.counters[name]
+        weights = [each.counters.get("duration_ns", 0.0) for each in kernels]
+        if sum(weights) <= 0:
+            return None
+        return sum(w * each.counters[name] for w, each in zip(weights, kernels, strict=True)) / sum(weights)
+
+    @property
+    def longest(self) -> KernelCounters:
+        """The kernel that takes the most time."""
+        return max(self.profile.kernels, key=lambda each: each.counters.get("duration_ns", 0.0))
+
+    @property
+    def duration_ms(self) -> float | None:
+        """All kernels', one after the other, without the gaps between them."""
+        total = self.total("duration_ns")
+        return None if total is None else total / 1e6
+
+    @property
+    def flops_per_s(self) -> float | None:
+        """Of the workload's arithmetic, which is that of QKᵀ and PV however a kernel computes them."""
+        return self._per_s(self.workload.flops)
+
+    @property
+    def dram_bytes(self) -> float | None:
+        """Between memory and the L2 cache, both ways."""
+        sectors = self.total("dram_sectors_read"), self.total("dram_sectors_write")
+        return None if None in sectors else SECTOR_BYTES * sum(each for each in sectors if each is not None)
+
+    @property
+    def bytes_per_s(self) -> float | None:
+        """To and from memory."""
+        return self._per_s(self.dram_bytes)
+
+    def _per_s(self, amount: float | None) -> float | None:
+        ms = self.duration_ms
+        return None if amount is None or not ms else amount / (ms / 1e3)
+
+    @property
+    def intensity(self) -> float | None:
+        """Arithmetic over memory traffic, in flops a byte."""
+        moved = self.dram_bytes
+        return self.workload.flops / moved if moved and moved >= 1 else None
+
+    @property
+    def roofline_share(self) -> float | None:
+        """Of what the roofline allows at this intensity: the measured one, else the theoretical."""
+        if self.intensity is None or self.flops_per_s is None:
+            return None
+        allowed = self.roof.flops_at(self.intensity)
+        return None if allowed is None else self.flops_per_s / allowed
+
+    @property
+    def roof(self) -> Roof:
+        """The measured one where it is known, else the theoretical."""
+        return self.theoretical if None in (self.measured.bytes_per_s, self.measured.flops_per_s) else self.measured
+
+    @property
+    def conflict_share(self) -> float | None:
+        """Of shared memory's wavefronts, those that bank conflicts added."""
+        return _share(self.total("shared_conflicts"), self.total("shared_wavefronts"))
+
+    @property
+    def uncoalesced_share(self) -> float | None:
+        """Of the sectors that accesses to global memory ask for, those that better coalescing would spare."""
+        asked, ideal = self.total("global_sectors"), self.total("global_sectors_ideal")
+        return _share(None if asked is None or ideal is None else asked - ideal, asked)
+
+    @property
+    def spill_share(self) -> float | None:
+        """Of all instructions, those that move registers to and from local memory."""
+        return _share(self.total("local_instructions"), self.total("instructions"))
+
+    @property
+    def traffic_excess(self) -> float | None:
+        """Memory traffic over the least that the workload needs; below 1 where the output stays in the cache."""
+        return _share(self.dram_bytes, self.workload.bytes)
+
+    @property
+    def limiter(self) -> str | None:
+        """What keeps more blocks of the longest kernel from a multiprocessor."""
+        counters = self.longest.counters
+        room = {name: counters[LIMIT + name] for name in LIMITERS if LIMIT + name in counters}
+        return min(room, key=lambda name: room[name]) if room else None
+
+    @property
+    def stalls(self) -> list[tuple[str, float]]:
+        """What warps wait for, the longest first, each as a share of the time between two instructions of a warp."""
+        seen = dict(self._stalls())
+        between = sum(seen.values())
+        waits = [(name, cycles / between) for name, cycles in seen.items() if name not in NOT_WAITING and cycles > 0]
+        return sorted(waits, key=lambda each: -each[1])
+
+    def _stalls(self) -> Iterator[tuple[str, float]]:
+        for name in STALLS:
+            cycles = self.total(STALL + name)
+            if cycles is not None:
+                yield name, cycles
+
+    @property
+    def bound(self) -> Bound | None:
+        """Launches, where kernels are hardly longer than empty ones; else the busiest unit, if busy; else latency."""
+        duration, sm, memory = self.total("duration_ns"), self.total("sm_pct"), self.total("memory_pct")
+        if duration is None or sm is None or memory is None:
+            return None
+        if LAUNCH_NS * len(self.profile.kernels) >= duration / 2:
+            return Bound.LAUNCH
+        arithmetic = max(sm, self.total("tensor_pct") or 0.0)
+        if max(arithmetic, memory) < BUSY_PCT:
+            return Bound.LATENCY
+        return Bound.MEMORY if memory > arithmetic else Bound.COMPUTE
+
+
+def _share(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or whole is None else part / whole if whole else 0.0
+
+
+def derive(profile: Profile, workload: Workload, gpu: Gpu | None, ceilings: Ceilings | None) -> Derived:
+    """The numbers of one profile. `ceilings` may come from another profile of the same session."""
+    return Derived(profile, workload, theoretical_roof(gpu, workload), measured_roof(ceilings, workload))

@@ -1,0 +1,1 @@
+"""From a candidate's sources to a library: targets, compilers, the cache, and the machine code made."""

@@ -1,0 +1,42 @@
+"""The machine code of a build: disassembled and counted, without running it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from gate.analysis.code_difference import Static
+from gate.build.elf import fingerprint
+from gate.build.sass import DUMP_S, PROGRAM, dump, read_sass
+from gate.candidates.registry import Candidate
+from gate.errors import BadInputError, UnfitEnvironmentError
+from gate.machine.cuda_tools import REMEDIES, need_tool
+from gate.machine.programs import run_program
+from gate.records import Build
+
+
+def with_machine_code(candidate: Candidate) -> Candidate:
+    """The same. Raises BadInputError for one that is not compiled for a GPU before it runs."""
+    if candidate.language != "cuda":
+        raise BadInputError(
+            f"only what nvcc compiles has machine code to look at, and {candidate.name} is {candidate.language}; "
+            "choose a CUDA candidate (`kernel-gate candidates` lists them)"
+        )
+    return candidate
+
+
+def inspect(build: Build) -> Static:
+    """The static counters of a CUDA candidate's build. Raises UnfitEnvironmentError where nothing disassembles it."""
+    library = Path(build.library or "")
+    text = dump(library)
+    if text is None:
+        raise UnfitEnvironmentError(f"no disassembler for {library}; {REMEDIES[PROGRAM]}")
+    return Static(build.impl, fingerprint(library.read_bytes(), _cubins(library)), read_sass(text), build.resources)
+
+
+def _cubins(library: Path) -> list[bytes]:
+    """The GPU's programs in a library, as files of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [need_tool(PROGRAM), "-xelf", "all", str(library.resolve())]
+        run_program(command, beside=True, cwd=folder, timeout=DUMP_S)
+        return [path.read_bytes() for path in Path(folder).glob("*.cubin")]

@@ -1,0 +1,1 @@
+"""Decision rules replayed over recorded trials: how often each is wrong, and what it can find."""

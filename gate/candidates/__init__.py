@@ -1,0 +1,1 @@
+"""Candidates as their folders describe them: the registry, tunables, architectures."""

@@ -1,0 +1,60 @@
+"""What kernel.toml says of a kernel's launch, which the compiler cannot see: threads, dynamic shared memory.
+
+A size is a number, or an expression in the tunables ("32 * NUM_WARPS"); where kernels differ, a table from a part of
+the kernel's name to its size.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+
+from gate.candidates.tunables import Config
+
+Size = int | str
+Sizes = Size | Mapping[str, Size]
+OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+}
+
+
+def check_sizes(name: str, sizes: Sizes | None, config: Config, least: int = 0, most: float = math.inf) -> None:
+    """Raises ValueError where a size, under this configuration, is none or is out of bounds."""
+    for size in sizes.values() if isinstance(sizes, Mapping) else (sizes,):
+        if size is not None and not least <= evaluate(size, config) <= most:
+            raise ValueError(f"{name} = {size!r} is not between {least} and {most}")
+
+
+def size_of(sizes: Sizes | None, kernel: str, config: Config) -> int | None:
+    """The size for this kernel; None where nothing is said of it."""
+    if isinstance(sizes, Mapping):
+        sizes = next((size for part, size in sizes.items() if part in kernel), None)
+    return None if sizes is None else evaluate(sizes, config)
+
+
+def evaluate(size: Size, config: Config) -> int:
+    """The number, or what the expression comes to. Raises ValueError for anything but + - * // and tunables."""
+    if isinstance(size, int):
+        return size
+    try:
+        return _value(ast.parse(size, mode="eval").body, config)
+    except (SyntaxError, ZeroDivisionError, KeyError, TypeError) as error:
+        allowed = f"numbers, + - * // and tunables ({', '.join(config) or 'none here'})"
+        raise ValueError(f"'{size}' is not a size: {allowed}") from error
+
+
+def _value(node: ast.expr, config: Config) -> int:
+    match node:
+        case ast.Constant(value=int(number)):
+            return number
+        case ast.Name(id=name):
+            return config[name]
+        case ast.BinOp(left=left, op=sign, right=right):
+            return OPERATORS[type(sign)](_value(left, config), _value(right, config))
+        case _:
+            raise TypeError(type(node).__name__)

@@ -1,0 +1,1 @@
+"""Correctness: the oracle, the checks of one answer, fuzzing, shrinking, the sanitizers."""

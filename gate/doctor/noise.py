@@ -1,0 +1,50 @@
+"""What this machine can tell apart: SDPA against itself for a few seconds, before a candidate is judged."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from gate.analysis.comparison import compare
+from gate.measure.trial import candidate_arms, replicate_request, take_trials
+from gate.records import Comparison, Evaluation, Policy, Status, Trial, Workload
+from gate.records.diagnosis import Finding
+from gate.records.sdpa import AVAILABLE, PREFIX
+from gate.session import Session
+
+SECONDS = 10.0
+MAX_REPLICATES = 50
+COARSE = 0.05
+"""The gate asks for a ratio under 0.95: a machine that sees no difference of 5% cannot answer."""
+
+
+def expected_noise(session: Session, workload: Workload, seconds: float = SECONDS) -> Finding:
+    """An A/A trial for about `seconds`, and the smallest difference that such a trial finds four times in five."""
+    backend = AVAILABLE[session.device][0]
+    plan = replicate_request(workload, candidate_arms(PREFIX + backend, backend), session.settings, session.device)
+    enough, started = session.settings.gates.min_replicates, time.monotonic()
+
+    def over(trial: Trial, _: Workload) -> bool:
+        return len(trial.replicates) >= enough and time.monotonic() - started >= seconds
+
+    def progress(done: int) -> None:
+        session.progress(f"SDPA against itself at {workload}", done, MAX_REPLICATES)
+
+    looks = tuple(range(1, MAX_REPLICATES + 1))
+    (trial,) = take_trials(session.server, [plan], looks, session.settings.limits.replicate_s, over, progress)
+    return noise_finding(trial, workload)
+
+
+def noise_finding(trial: Trial, workload: Workload) -> Finding:
+    """The trial in words. The interval is not corrected for looks: the time ended the trial, not what it showed."""
+    item = f"noise at {workload}"
+    remedy = "end what else runs here, and see docs/dev_env.md; then only large differences are judged"
+    seen = compare(Evaluation(workload, trial=replace(trial, looks=())), Policy())
+    if trial.status is not Status.OK or seen is None or seen.smallest_difference is None:
+        return Finding(item, False, trial.message or "no interval", remedy, needed=True)
+    return Finding(item, seen.smallest_difference <= COARSE, _noise_text(seen, len(trial.replicates)), remedy)
+
+
+def _noise_text(seen: Comparison, replicates: int) -> str:
+    again = f"{seen.baseline} against itself {seen.ratio}"
+    return f"sees ±{seen.smallest_difference:.1%} with {replicates} replicates ({again})"

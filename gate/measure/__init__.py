@@ -1,0 +1,1 @@
+"""The measuring stages: replicates, trials, and the pipeline through all of them."""

@@ -1,0 +1,155 @@
+"""One replicate, in a process of its own: arms made in random order, then shuffled rounds of timings.
+
+What is timed is what is checked: after each timing the output is held against SDPA on the same inputs, which are made
+anew for that from their seed, so that the expected answer exists nowhere while the candidate runs.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Mapping
+
+import torch
+
+from gate.check.accuracy import sdpa_answer, timed_limit
+from gate.records import EMPTY, ClockPair, Replicate, Status
+from gate.records.sdpa import PREFIX
+from gate.runtime.device import CaptureError, Device
+from gate.runtime.execution import INPUTS, Execution
+from gate.runtime.implementations import open_implementation
+from gate.sandbox.protocol import Pace, ReplicateAnswer, ReplicateRequest
+
+BATCH_MS, MAX_LAUNCHES = 5.0, 500
+PACED_ROUNDS = 2
+"""The first has all that a candidate does once; the second shows how long one takes."""
+
+
+def run_replicate(plan: ReplicateRequest, device: Device) -> ReplicateAnswer:
+    """All rounds of one replicate, warm-up dropped; ends at the first wrong output, or where they take too long."""
+    started = time.perf_counter()
+    device.begin_peak()
+    rng = random.Random(plan.seed)
+    order = rng.sample(list(plan.arms), len(plan.arms))
+    executions: dict[str, Execution] = {}
+    for arm in order:
+        try:
+            executions[arm] = _execution(plan, device, arm, rng)
+        except CaptureError as error:
+            return ReplicateAnswer(Status.UNSUPPORTED, f"{arm} cannot be captured: {error}", uncapturable=arm)
+    taken = _rounds(plan, executions, rng, started)
+    if isinstance(taken, ReplicateAnswer):
+        return taken
+    replicate = Replicate(
+        seed=plan.seed,
+        times_ms=tuple(taken[plan.warmup_rounds :]),
+        creation_order=tuple(order),
+        seconds=time.perf_counter() - started,
+        peak_bytes=device.peak_bytes(),
+        clocks=_clock_pairs(plan, executions, taken),
+        direct=plan.direct,
+    )
+    return ReplicateAnswer(Status.OK, replicate=replicate)
+
+
+def _rounds(
+    plan: ReplicateRequest, executions: Mapping[str, Execution], rng: random.Random, started: float
+) -> list[tuple[float, ...]] | ReplicateAnswer:
+    """The times of every round, of the warm-up too, in the plan's order of arms; or what was wrong."""
+    taken: list[tuple[float, ...]] = []
+    ends: list[float] = []
+    for number in range(plan.all_rounds):
+        times, wrong = _round(plan, executions, rng)
+        if wrong:
+            return ReplicateAnswer(_blame(wrong[0]), f"round {number}: {wrong[1]}")
+        taken.append(tuple(times[arm] for arm in plan.arms))
+        ends.append(time.perf_counter() - started)
+        if too_long := _too_long(plan, ends):
+            return too_long
+    if overrun := _overrun(plan, executions):
+        return ReplicateAnswer(_blame(overrun[0]), f"after {len(taken)} rounds: {overrun[1]}")
+    return taken
+
+
+def _too_long(plan: ReplicateRequest, ends: list[float]) -> ReplicateAnswer | None:
+    """From the second round on, whether all rounds will take longer than they may; `ends` in s from the start."""
+    if plan.budget_s is None or len(ends) < PACED_ROUNDS:
+        return None
+    pace = Pace(ends[0], (ends[-1] - ends[0]) / (len(ends) - 1))
+    if pace.seconds(plan.all_rounds) <= plan.budget_s:
+        return None
+    message = f"{plan.all_rounds} rounds would take {pace.seconds(plan.all_rounds):.0f} s"
+    return ReplicateAnswer(Status.TOO_SLOW, message, pace=pace)
+
+
+def _clock_pairs(
+    plan: ReplicateRequest, executions: Mapping[str, Execution], kept: list[tuple[float, ...]]
+) -> dict[str, ClockPair]:
+    """For each arm a batch long enough for the host's clock, which also sees the first launch and the last wait."""
+    pairs: dict[str, ClockPair] = {}
+    for index, arm in enumerate(plan.arms):
+        typical = statistics.median(times[index] for times in kept)
+        launches = max(1, min(MAX_LAUNCHES, round(BATCH_MS / typical)))
+        read = executions[arm].time_batch(launches) if arm != EMPTY else None
+        if read is not None:
+            pairs[arm] = ClockPair(*read, launches)
+    return pairs
+
+
+def _execution(plan: ReplicateRequest, device: Device, arm: str, rng: random.Random) -> Execution:
+    implementation = open_implementation(plan.arms[arm], None if arm == EMPTY else plan.candidate)
+    return Execution(device, implementation, plan.workload, rng, capture=arm not in plan.direct)
+
+
+def _round(
+    plan: ReplicateRequest, executions: Mapping[str, Execution], rng: random.Random
+) -> tuple[dict[str, float], tuple[str, str] | None]:
+    """Every arm once, in random order: the times, and the first (implementation, complaint) if there was one."""
+    times: dict[str, float] = {}
+    for arm in rng.sample(sorted(executions), len(executions)):
+        execution = executions[arm]
+        execution.refresh(rng.getrandbits(62))
+        times[arm] = execution.time_ms()
+        complaint = None if arm == EMPTY else _complaint(plan, execution)
+        if complaint:
+            return times, (plan.arms[arm], complaint)
+    return times, None
+
+
+def _complaint(plan: ReplicateRequest, execution: Execution) -> str | None:
+    """What is wrong with the timed execution, or None."""
+    if replaced := execution.replaced():
+        return f"replaced {', '.join(replaced)}"
+    pristine = execution.pristine_inputs()
+    expected = sdpa_answer(pristine, execution.scale, execution.causal)
+    error = (execution.output.double() - expected.double()).abs().max()
+    *differ, off, magnitude = _read(*execution.differences(pristine), error, expected.abs().max())
+    if changed := [name for name, differs in zip(INPUTS, differ, strict=True) if differs]:
+        return f"wrote to {', '.join(changed)}"
+    limit = _limit(plan, magnitude, expected.dtype)
+    return None if off <= limit else f"the timed output is off by {off:.2e}, more than {limit:.2e}"
+
+
+def _read(*values: torch.Tensor) -> list[float]:
+    """Numbers from the device, all in one wait: one each made up half of a round."""
+    return [float(value) for value in torch.stack([each.double() for each in values]).tolist()]
+
+
+def _overrun(plan: ReplicateRequest, executions: Mapping[str, Execution]) -> tuple[str, str] | None:
+    """The first (implementation, complaint) about writing beside a buffer: what is written there stays there."""
+    for arm, execution in executions.items():
+        if arm != EMPTY and (overrun := execution.overrun()):
+            return plan.arms[arm], f"wrote beside {', '.join(overrun)}"
+    return None
+
+
+def _limit(plan: ReplicateRequest, magnitude: float, dtype: torch.dtype) -> float:
+    if plan.sdpa_max_abs_err is None:
+        return plan.tolerance.atol + plan.tolerance.rtol * magnitude
+    return timed_limit(plan.sdpa_max_abs_err, magnitude, dtype)
+
+
+def _blame(implementation: str) -> Status:
+    """A wrong baseline is the machine's fault, or of whatever disturbed it; a wrong candidate is its own."""
+    return Status.ENVIRONMENT if implementation.startswith(PREFIX) else Status.INCORRECT

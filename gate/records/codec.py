@@ -1,0 +1,76 @@
+"""Records to JSON and back. Nothing that contradicts itself is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from gate import errors
+from gate.records.base import Record
+from gate.records.evidence import Measurement
+from gate.records.verdict import Run
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
+
+R = TypeVar("R", bound=Record)
+REMEASURE = "measure again, or name another file"
+
+
+_adapters: dict[Any, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Pydantic's reader and writer of a type, made once."""
+    from pydantic import TypeAdapter
+
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]
+
+
+def prepare_codecs(*kinds: type[Record]) -> None:
+    """Makes the readers and writers of these records now, instead of when the first is met."""
+    for kind in kinds:
+        _adapter(kind)
+
+
+def to_json(record: Record, *, indent: int | None = None) -> str:
+    """The record's JSON, the same bytes for equal records."""
+    text: bytes = _adapter(type(record)).dump_json(record, indent=indent)
+    return text.decode()
+
+
+def from_json(kind: type[R], text: str | bytes, source: str) -> R:
+    """A record of `kind` from JSON. `source` names where the text came from, for the errors' messages.
+
+    Raises MalformedFileError, NonFiniteNumberError or InconsistentFileError.
+    """
+    from pydantic import ValidationError
+
+    try:
+        record: R = _adapter(kind).validate_json(text)
+    except ValidationError as error:
+        _refuse(error, source)
+    return record
+
+
+def _refuse(error: ValidationError, source: str) -> NoReturn:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    at = f" at {where}" if where else ""
+    if first["type"] == "finite_number":
+        raise errors.NonFiniteNumberError(f"{source} carries NaN or infinity{at}; {REMEASURE}") from error
+    if first["type"] == "value_error":
+        said = first["msg"].removeprefix("Value error, ")
+        raise errors.InconsistentFileError(f"{source} contradicts itself{at}: {said}; {REMEASURE}") from error
+    raise errors.MalformedFileError(f"{source} is not a record{at}: {first['msg']}; {REMEASURE}") from error
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the files that `load` reads."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Kernel Gate: a measurement or a run",
+        **_adapter(Measurement | Run).json_schema(),
+    }

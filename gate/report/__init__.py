@@ -1,0 +1,1 @@
+"""Records for readers: terminal, Markdown, HTML, tables, plots."""

@@ -1,0 +1,75 @@
+"""Correctness as tables: cases, the smallest failure, and what the sanitizers found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gate.records import Status
+from gate.report.build import build_table
+from gate.report.fault_map import fault_text
+from gate.report.table import table
+
+if TYPE_CHECKING:
+    from gate.check.fuzz import CheckedCase, FuzzFailure, FuzzReport
+    from gate.check.sanitizer import SanitizerReport
+
+
+MAX_ROWS = 20
+
+
+def correctness_table(report: FuzzReport) -> str:
+    """One row a case that failed, the reasons why cases are not supported, the count of all, and one failure."""
+    if report.build.status is not Status.OK:
+        return build_table(report.build)
+    failed = [each for each in report.results if each.failed]
+    rows = [(str(each.case), each.correctness.status.value, each.correctness.message) for each in failed[:MAX_ROWS]]
+    parts = [table(rows, "case", "status", "seen")] if rows else []
+    if len(failed) > MAX_ROWS:
+        parts.append(f"and {len(failed) - MAX_ROWS} more that failed")
+    refused = [each.correctness.message for each in report.results if each.correctness.status is Status.UNSUPPORTED]
+    parts += [f"not supported: {count} × {reason}" for reason, count in Counter(refused).items()]
+    total = len(report.results)
+    passed = total - len(failed) - len(refused)
+    parts.append(f"{passed} passed, {len(failed)} failed, {len(refused)} not supported, of {total}")
+    if report.failure is not None:
+        parts += [where_text(each) for each in _telling(failed, report.failure)]
+        parts.append(failure_text(report.failure))
+    return "\n\n".join(parts)
+
+
+def _telling(failed: Sequence[CheckedCase], failure: FuzzFailure) -> list[CheckedCase]:
+    """The largest of those that say where they are wrong, for its map shows most; unless that is the smallest too."""
+    mapped = [each for each in failed if each.correctness.fault and each.case != failure.shrunk.case]
+    return [max(mapped, key=lambda each: each.case.workload.bytes)] if mapped else []
+
+
+def where_text(checked: CheckedCase) -> str:
+    """Where a case is wrong."""
+    fault = checked.correctness.fault
+    return f"{checked.case}: {fault_text(fault, checked.case.workload)}" if fault else ""
+
+
+def failure_text(failure: FuzzFailure) -> str:
+    """The smallest case that fails, and where it is wrong."""
+    shrunk = failure.shrunk
+    how = f"smallest failure found, by {failure.probes} probes"
+    if not failure.again:
+        how = "did not fail again in a process of its own, so that chance decides, or what ran before it there"
+    lines = [f"{shrunk.case}, seed {shrunk.seed}: {how}"]
+    lines.append(f"{shrunk.correctness.status}: {shrunk.correctness.message}")
+    return "\n".join(filter(None, (*lines, where_text(shrunk))))
+
+
+def sanitizer_table(report: SanitizerReport) -> str:
+    """One row a tool, and what it found."""
+    if report.build.status is not Status.OK:
+        return build_table(report.build)
+    rows = [
+        (each.tool, each.status.value, "–" if each.errors is None else str(each.errors), each.message)
+        for each in report.tools
+    ]
+    found = [f"{each.tool}: {finding}" for each in report.tools for finding in each.findings]
+    cases = f"on {len(report.cases)} cases: {'; '.join(map(str, report.cases))}"
+    return "\n\n".join(filter(None, (table(rows, "tool", "status", "errors", "seen"), "\n".join(found), cases)))

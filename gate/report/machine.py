@@ -1,0 +1,41 @@
+"""The machine and the registry as tables: what `doctor` and `candidates` print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gate.doctor.availability import CandidateList, ListedCandidate
+from gate.records.diagnosis import Finding
+from gate.report.table import table
+
+
+def candidates_table(listing: CandidateList) -> str:
+    """One row a candidate."""
+    rows = [
+        *map(_listed, listing.candidates),
+        *(("?", "–", "–", "–", f"no: {each}", "–") for each in listing.unreadable),
+    ]
+    return table(rows, "candidate", "language", "runs on", "supports", "here", "what it is")
+
+
+def _listed(each: ListedCandidate) -> tuple[str, ...]:
+    supports = each.supports
+    sizes = f"D {', '.join(map(str, supports.head_dims))}" if supports.head_dims else "any D"
+    causal = "; causal" if True in supports.causal else ""
+    here = f"no: {each.missing}" if each.missing else "yes"
+    places = ", ".join(each.architectures or each.devices)
+    return each.name, each.language, places, f"{', '.join(supports.dtypes)}; {sizes}{causal}", here, each.summary
+
+
+def doctor_table(findings: Iterable[Finding]) -> str:
+    """One row a finding, with the remedy where something is missing."""
+    rows = [
+        (
+            "✅" if each.present else "❌" if each.needed else "–",
+            each.item,
+            each.seen,
+            "" if each.present else each.remedy,
+        )
+        for each in findings
+    ]
+    return table(rows, "", "item", "seen", "remedy")

@@ -1,0 +1,81 @@
+"""Times as tables: one row an arm, and changes against a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gate.analysis.comparison import coefficient_of_variation, fastest, percentile_ms
+from gate.records import Evaluation, Measurement, Outcome, Status, Trial
+from gate.records.sdpa import PREFIX
+from gate.report.table import table
+from gate.verdict.gate_trust import own_work_gate
+from gate.verdict.regression import Change
+
+
+def times_table(measurement: Measurement) -> str:
+    """A measurement for people at a terminal: what went wrong, and one row an arm."""
+    stages = [(None, measurement.build), *((each.workload, each.correctness) for each in measurement.evaluations)]
+    lines = [
+        f"{where or measurement.impl}: {stage.status}: {stage.message}"
+        for where, stage in stages
+        if stage is not None and stage.status is not Status.OK
+    ]
+    lines += _ended_early(measurement)
+    lines += [line for each in measurement.evaluations for line in _refusals(each)]
+    rows = [row for evaluation in measurement.evaluations for row in _arms(evaluation)]
+    if rows:
+        times = ("median ms", "P95 ms", "P99 ms", "CV")
+        headers = ("workload", "arm", "implementation", *times, "peak MB", "replicates")
+        lines.append(table(rows, *headers))
+    lines += [f"fastest at {each.workload}: {_fastest(each.sdpa)}" for each in measurement.evaluations if each.sdpa]
+    lines += [time_spent(measurement)] if measurement.seconds else []
+    return "\n".join(lines)
+
+
+def _ended_early(measurement: Measurement) -> Iterator[str]:
+    """Why a candidate that is right was not timed: its verdict was known before."""
+    if measurement.build and measurement.build.status is Status.OK and not measurement.evaluations:
+        yield f"{measurement.impl}: not timed: see its resources against the policy's with `kernel-gate build`"
+    for gate in (own_work_gate(each, measurement.impl) for each in measurement.evaluations):
+        if gate is not None and gate.outcome is not Outcome.PASS:
+            yield f"{gate.workload}: {gate.name}: {gate.evidence}"
+
+
+def time_spent(measurement: Measurement) -> str:
+    """Where the time went, stage by stage."""
+    stages = " · ".join(f"{stage} {seconds:.1f} s" for stage, seconds in measurement.seconds.items())
+    return f"took {sum(measurement.seconds.values()):.1f} s: {stages}"
+
+
+def _refusals(evaluation: Evaluation) -> Iterator[str]:
+    """Why nothing was timed, where it is SDPA that refuses."""
+    if evaluation.trial is None and evaluation.sdpa is None:
+        for each in evaluation.traces:
+            if each.refusal and each.implementation.startswith(PREFIX):
+                said = f"{each.implementation} refuses: {each.refusal}"
+                yield f"{evaluation.workload}: {said}; choose another shape or dtype"
+
+
+def _arms(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
+    """Of the trial with the candidate; that which chose its baseline is summed up as the fastest."""
+    trial = evaluation.trial or evaluation.sdpa
+    if trial is not None:
+        if trial.status is not Status.OK:
+            yield str(evaluation.workload), "–", f"{trial.status}: {trial.message}", *("–",) * 6
+        for arm in trial.arms if trial.replicates else ():
+            spread = f"{coefficient_of_variation(trial, arm.name):.1%}"
+            high = (f"{percentile_ms(trial, arm.name, percent):.4g}" for percent in (95, 99))
+            times = f"{trial.median_ms[arm.name]:.4g}", *high
+            peak = f"{max(each.peak_bytes for each in trial.replicates) / 2**20:.0f}"  # of all arms together
+            counts = spread, peak, str(len(trial.replicates))
+            yield str(evaluation.workload), arm.name, arm.implementation, *times, *counts
+
+
+def _fastest(sdpa: Trial) -> str:
+    return sdpa.implementation(fastest(sdpa)) if sdpa.replicates else "unknown"
+
+
+def changes_table(changes: Iterable[Change]) -> str:
+    """One row a recorded workload."""
+    rows = [(str(each.workload), each.answer.value, each.subject, each.evidence) for each in changes]
+    return table(rows, "workload", "answer", "of", "new / recorded")

@@ -1,0 +1,173 @@
+"""The CUDA device: events around a graph replay that is queued behind a spin, on a stream of its own.
+
+One timing is, in the order of the stream:
+
+    flush L2 · spin · poison the output · start event · the launch · end event · copy of the output
+
+The spin holds the stream until the host has queued all the rest, so that host latency stays outside the events. The
+poison stands after the spin: what a side stream wrote ahead of time is gone. The copy stands at the end event: what a
+side stream would write later is not in it, and that copy is what gets checked.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import gc
+import secrets
+import time
+from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+
+import torch
+import torch.multiprocessing  # teaches ForkingPickler to share CUDA memory
+
+from gate.errors import UnfitEnvironmentError
+from gate.runtime.device.base import Captured, CaptureError, Device, Launch
+
+FLUSH_FACTOR = 4
+MIN_FLUSH_BYTES = 256 << 20
+FIRST_SPIN_CYCLES = 200_000  # about 0.1 ms
+MAX_SPIN_CYCLES = 40_000_000  # about 20 ms: a launch that waits for the device is timed with its wait
+WARM_UPS = 3
+SHARED_PART = 32
+"""Of the GPU's memory. The witness holds three such parts, and outputs of SDPA in a graph and before it, in two
+processes: a quarter of a part each. 1/32 is 4.4 GB on an H200, batches of 3 ms and more, and 0.7 GB on an L4."""
+KEPT_PART = 16
+"""Of the GPU's memory, how much may lie in torch's cache beside a capture."""
+SEGMENT_BYTES = 2 << 20
+MIN_SEGMENT_BYTES = 32 << 20
+"""torch cuts several tensors from one segment below 10 MiB; from there on it takes segments of whole 2 MiB each."""
+
+
+class CudaDevice(Device):
+    """The current CUDA device. Raises UnfitEnvironmentError where torch sees none."""
+
+    kind = "cuda"
+
+    def __init__(self) -> None:
+        if not torch.cuda.is_available():
+            raise UnfitEnvironmentError("torch sees no CUDA device; see `kernel-gate doctor --device cuda`")
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        torch.cuda.set_stream(self._stream)
+        size = max(FLUSH_FACTOR * torch.cuda.get_device_properties().L2_cache_size, MIN_FLUSH_BYTES)
+        self._scratch = torch.empty(size, dtype=torch.uint8, device="cuda")
+        self._start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self._end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self._spin_cycles = FIRST_SPIN_CYCLES
+        self._driver = ctypes.CDLL("libcuda.so.1")
+
+    @property
+    def name(self) -> str:
+        return torch.cuda.get_device_name()
+
+    @property
+    def torch_device(self) -> torch.device:
+        return self._scratch.device
+
+    @property
+    def most_shared(self) -> int:
+        return torch.cuda.get_device_properties(self.torch_device).total_memory // SHARED_PART
+
+    @property
+    def stream(self) -> int:
+        return self._stream.cuda_stream
+
+    def capture(self, launch: Launch) -> Captured:
+        for _ in range(WARM_UPS):  # lazy loading, compilation and handles stay out of the graph
+            launch()
+        self.synchronize()
+        self._make_room()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.stream(self._stream):
+                output = _recorded(graph, launch)
+        except Exception as error:  # whatever a candidate makes of it: a broken call fails without a graph too
+            raise CaptureError(str(error).partition("\n")[0]) from error
+
+        def replay() -> torch.Tensor:
+            graph.replay()
+            return output
+
+        return Captured(replay, output)
+
+    def _make_room(self) -> None:
+        """A graph takes memory of its own, and cannot have what torch keeps of the warm-up; to let go takes 20 ms."""
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        if kept > torch.cuda.get_device_properties(self.torch_device).total_memory // KEPT_PART:
+            torch.cuda.empty_cache()
+
+    def time(self, launch: Launch, prepare: Callable[[], None]) -> tuple[float, torch.Tensor]:
+        while True:
+            at_the_end, queued_in_time = self._queue(launch, prepare)
+            self.synchronize()
+            if queued_in_time or self._spin_cycles >= MAX_SPIN_CYCLES:
+                return self._start.elapsed_time(self._end), at_the_end
+            self._spin_cycles *= 2
+
+    def _queue(self, launch: Launch, prepare: Callable[[], None]) -> tuple[torch.Tensor, bool]:
+        """One timing's work, and whether all of it was queued before the clock started."""
+        self._driver.cuCtxResetPersistingL2Cache()
+        self._scratch.zero_()
+        _spin(self._spin_cycles)
+        prepare()
+        self._start.record()
+        output = launch()
+        self._end.record()
+        return output.clone(), not self._start.query()  # type: ignore[no-untyped-call]
+
+    def time_batch(self, launch: Launch, count: int) -> tuple[float, float]:
+        self.synchronize()
+        started = time.perf_counter_ns()
+        self._start.record()
+        for _ in range(count):
+            launch()
+        self._end.record()
+        self.synchronize()
+        return self._start.elapsed_time(self._end), (time.perf_counter_ns() - started) / 1e6
+
+    def synchronize(self) -> None:
+        torch.cuda.synchronize()
+
+    def empty_launch(self) -> Callable[[], None]:
+        return lambda: _spin(0)
+
+    def draw(self, tensor: torch.Tensor) -> None:
+        tensor.normal_(generator=torch.Generator(self.torch_device).manual_seed(secrets.randbits(62)))
+
+    def share(self, size: int, folder: Path) -> tuple[torch.Tensor, str]:  # noqa: ARG002
+        memory = self.allocate(whole_segment(size))[:size]
+        return memory, base64.b64encode(ForkingPickler.dumps(memory)).decode()
+
+    def open_shared(self, handle: str, size: int) -> torch.Tensor:  # noqa: ARG002
+        memory: torch.Tensor = ForkingPickler.loads(base64.b64decode(handle))  # from the trusted side alone
+        return memory
+
+    def begin_peak(self) -> None:
+        gc.collect()
+        torch.cuda.ipc_collect()  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+    def peak_bytes(self) -> int:
+        return torch.cuda.max_memory_allocated() - self._scratch.numel()
+
+
+def _recorded(graph: torch.cuda.CUDAGraph, launch: Launch) -> torch.Tensor:
+    """As torch.cuda.graph, which always gives torch's cache back besides: that took 20 ms of 22 on an H200."""
+    graph.capture_begin()
+    try:
+        return launch()
+    finally:
+        graph.capture_end()
+
+
+def whole_segment(size: int) -> int:
+    """`size` or more: as much as torch's allocator takes from the driver for one tensor alone."""
+    return max(MIN_SEGMENT_BYTES, -(-size // SEGMENT_BYTES) * SEGMENT_BYTES)
+
+
+def _spin(cycles: int) -> None:
+    """A kernel that does nothing for so many cycles: torch has none that is public."""
+    torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""Processes for candidates: the fork server, its client, confinement, calls and their messages."""

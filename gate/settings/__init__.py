@@ -1,0 +1,1 @@
+"""gate.toml: the model of the settings, and how they are loaded."""

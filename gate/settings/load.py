@@ -1,0 +1,81 @@
+"""gate.toml and `--set section.name=value` to settings, with the defaults below both."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gate.errors import BadInputError
+from gate.settings.model import Settings
+from gate.storage import MAX_TOML, read_given
+
+
+def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
+    """gate.toml at `path` (or in this folder, if there), with `section.name=value` overrides on top.
+
+    What neither names keeps its default, in tables within tables too.
+    Raises BadInputError for what cannot be read, or names nothing that can be set.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    table, set_here = _merged(asdict(Settings()), _read(path)), tuple(overrides)
+    for override in set_here:
+        _apply(table, override)
+    try:
+        return TypeAdapter(Settings).validate_python(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        said = first["msg"].removeprefix("Value error, ")
+        blamed = ", ".join(each for each in set_here if _concerns(each.partition("=")[0], where))
+        raise BadInputError(
+            f"{blamed or path or 'gate.toml'}: {where or 'settings'}: {said}; gate.toml has all names and defaults"
+        ) from error
+
+
+def _concerns(name: str, where: str) -> bool:
+    """Whether a setting lies where the error is, or above or below it."""
+    one, other = name.split("."), where.split(".")
+    shorter = min(len(one), len(other))
+    return one[:shorter] == other[:shorter]
+
+
+def _read(path: Path | None) -> dict[str, Any]:
+    chosen = path or Path("gate.toml")
+    if path is None and not chosen.exists():
+        return {}
+    try:
+        return tomllib.loads(read_given(chosen, "a policy file, such as gate.toml", most=MAX_TOML).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{chosen} is not TOML: {error}; fix that line") from error
+
+
+def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    deeper = {name: _merged(under[name], over[name]) for name in over if _both_tables(under.get(name), over[name])}
+    return under | over | deeper
+
+
+def _both_tables(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
+def _apply(table: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    *sections, key = name.split(".")
+    if not (equals and sections):
+        raise BadInputError(f"'{override}' is not section.name=value; write for example gates.alpha=0.01")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise BadInputError(f"'{override}': {section} is a number, not a section; gate.toml has all names")
+    table[key] = _value(text)
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word, as in measure.baseline=flash

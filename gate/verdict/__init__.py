@@ -1,0 +1,1 @@
+"""From evidence to a verdict: the gates, the judge, admission, regression. Pure."""

@@ -1,0 +1,54 @@
+"""Every CUDA candidate of this repository compiles for the products' GPUs, and keeps what it claims."""
+
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gate.build.build import build
+from gate.candidates.registry import candidate_names, find_candidate
+from gate.machine.cuda_tools import find_tool
+from gate.records import Status
+from tests.support.cuda_candidate import needs_nvcc
+
+KERNELS = Path(__file__).parents[2] / "kernels"
+RUNGS = [
+    name
+    for name in candidate_names(KERNELS)
+    if tomllib.loads((KERNELS / name / "kernel.toml").read_text())["language"] == "cuda"
+]
+
+
+@needs_nvcc
+@pytest.mark.parametrize("name", RUNGS)
+def test_it_compiles_and_takes_no_more_than_it_claims(name, server):
+    candidate = find_candidate(name, KERNELS)
+    made = build(candidate, server, 120.0, ["8.9", "9.0a"])
+    assert made.status is Status.OK, f"{made.message}\n{made.log}"
+    assert [each.rstrip("a") for each in made.architectures] == ["8.9", "9.0"]
+    assert {each.architecture for each in made.resources} == set(made.architectures)
+    assert candidate.resources.broken_by(made.resources) == ()
+    assert [each.kernel for each in made.resources if each.occupancy == 0] == [], "cannot be launched"
+    assert [each.kernel for each in made.resources if not each.known] == [], (
+        "kernel.toml does not say what it is given"
+    )
+
+
+@needs_nvcc
+def test_wmma_takes_the_shared_memory_that_its_kernel_toml_says(server, tmp_path):
+    candidate = find_candidate("wmma", KERNELS)
+    claims = "".join(
+        f"static_assert(wmma::Memory<{shape}, {head_dim}>::bytes == {size});\n"
+        for (head_dim, shape), size in (
+            (part.split(", ", 1), size) for part, size in candidate.dynamic_shared_bytes.items()
+        )
+    )
+    assert claims.count("static_assert") == 6
+    source = tmp_path / "claims.cu"
+    source.write_text(f'#include "{KERNELS}/wmma/shape.cuh"\n{claims}')
+    done = subprocess.run(
+        [find_tool("nvcc"), "-std=c++17", "-arch=sm_89", "-cubin", "-o", tmp_path / "claims.cubin", source],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
