@@ -11,7 +11,7 @@ COMMAND = re.compile(r"(?:^|[\r\n])[^\S\r\n]*:(?=:)|##(?=\[)")
 
 def one_line(text: str) -> str:
     """Text from outside without control characters, line ends, or marks that turn the direction of writing."""
-    return "".join(" " if _is_control(each) else each for each in text)
+    return "".join(" " if _is_control(character) else character for character in text)
 
 
 def inert(text: str) -> str:

@@ -37,7 +37,7 @@ def command(
     if out is not None:
         write_record(out, made)
     limits = (settings.gates.resources, candidate.resources)
-    broken = dict.fromkeys(line for each in limits for line in each.broken_by(made.resources))
+    broken = dict.fromkeys(line for limit in limits for line in limit.broken_by(made.resources))
     for line in broken:
         cli.say(f"too much: {line}")
     return EXIT_CODES[Outcome.REJECTED if broken else OUTCOMES[made.status]]

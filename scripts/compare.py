@@ -41,9 +41,9 @@ def command(cand: Path, against: Path, settings: Settings, out: Path | None) -> 
     answer = overall(seen)
     cli.say(f"{answer.value.upper()}: {cand} against {against}\n")
     cli.say(changes_table(seen))
-    if any(each.answer is Answer.UNDECIDED and each.ratio for each in seen):
+    if any(change.answer is Answer.UNDECIDED and change.ratio for change in seen):
         cli.say("\nmeasure again, with more replicates: an interval decides where it lies on one side of the margin")
-    if any(each.answer is Answer.UNDECIDED and not each.ratio for each in seen):
+    if any(change.answer is Answer.UNDECIDED and not change.ratio for change in seen):
         cli.say(f"\n{UNBELIEVED}")
     options.save(Changes(answer, seen), out)
     behaved = measurement_outcome(new)

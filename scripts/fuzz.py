@@ -123,7 +123,7 @@ def _backend(backend: str, device: str, cases: Sequence[Case], settings: Setting
 def _refuse_impossible(cases: Sequence[Case], device: str, settings: Settings) -> None:
     from gate.machine.capacity import refuse_impossible
 
-    refuse_impossible((each.workload for each in cases), device, settings.limits, checked=True)
+    refuse_impossible((case.workload for case in cases), device, settings.limits, checked=True)
 
 
 def _sanitize(candidate: Candidate, device: str, dtype: Dtype, settings: Settings, out: Path | None) -> int:

@@ -105,7 +105,9 @@ def settings(command: F) -> Callable[..., Any]:
         from gate.settings.load import load_settings
 
         by_option = click.get_current_context().meta.get(OVERRIDES, ())
-        twice = {each.partition("=")[0] for each in overrides} & {each.partition("=")[0] for each in by_option}
+        twice = {override.partition("=")[0] for override in overrides} & {
+            override.partition("=")[0] for override in by_option
+        }
         if twice:
             raise click.UsageError(f"An option and --set both give {', '.join(sorted(twice))}: leave one out.")
         every = (*overrides, *by_option)
@@ -157,7 +159,7 @@ def _workloads(shapes: tuple[str, ...], dtype: Dtype | None, device: str, settin
 
     if not shapes:
         required = settings.required(device)
-        return tuple(dict.fromkeys(replace(each, dtype=dtype) for each in required)) if dtype else required
+        return tuple(dict.fromkeys(replace(workload, dtype=dtype) for workload in required)) if dtype else required
     named = (parse_workload(text, dtype or DEFAULT_DTYPES[device]) for text in shapes)
     return tuple(dict.fromkeys(named))  # each once, in the order given
 

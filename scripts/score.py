@@ -23,9 +23,9 @@ def command(cand: Path, out: Path | None) -> int:
 
     options.check_writable(out)
     measurement = measurement_of(load_evidence(cand))
-    scores = tuple(score(measurement, each) for each in measurement.evaluations)
+    scores = tuple(score(measurement, evaluation) for evaluation in measurement.evaluations)
     options.deliver(Scores(measurement.impl, scores), out, score_text)
-    return 0 if any(each.terms for each in scores) else 2
+    return 0 if any(score.terms for score in scores) else 2
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def command(matrix: str, reason: str, author: str) -> int:
     from gate.github.job_summary import tell_delivery
 
     try:
-        judged_now = [each["suite"] for each in json.loads(matrix).get("include", ())]
+        judged_now = [entry["suite"] for entry in json.loads(matrix).get("include", ())]
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise BadInputError("--matrix is not the plan's; pass its output `matrix`") from error
     place = context_of(os.environ, read_event(os.environ))

@@ -63,7 +63,7 @@ def _changes(before: Static, after: Static) -> Iterator[KernelChange]:
 
 
 def _like(code: MachineCode, others: Sequence[MachineCode]) -> MachineCode | None:
-    same = (each for each in others if each.architecture == code.architecture)
+    same = (other for other in others if other.architecture == code.architecture)
     return next((each for each in same if same_kernel(each.kernel, code.kernel)), None)
 
 
@@ -77,7 +77,7 @@ def _mixes(old: MachineCode, new: MachineCode) -> dict[str, tuple[int, int]]:
 
 def _taken(before: Static, after: Static, code: MachineCode) -> dict[str, tuple[int, int]]:
     """What the compiler says that each takes, where it differs."""
-    old, new = (_resources(each.resources, code) for each in (before, after))
+    old, new = (_resources(side.resources, code) for side in (before, after))
     if old is None or new is None:
         return {}
     pairs = {name: (getattr(old, name) or 0, getattr(new, name) or 0) for name in RESOURCES}
@@ -85,5 +85,5 @@ def _taken(before: Static, after: Static, code: MachineCode) -> dict[str, tuple[
 
 
 def _resources(resources: Sequence[KernelResources], code: MachineCode) -> KernelResources | None:
-    same = (each for each in resources if each.architecture == code.architecture)
+    same = (kernel for kernel in resources if kernel.architecture == code.architecture)
     return next((each for each in same if same_kernel(each.kernel, code.kernel)), None)

@@ -52,15 +52,15 @@ def join(measurement: Measurement, sdpa: Measurement) -> Measurement:
     same_device(measurement, sdpa)
     if measurement.impl is None and sdpa.impl is not None:
         raise BadInputError(f"--cand holds no candidate, and --sdpa holds {sdpa.impl}; give them the other way round")
-    found = {each.workload: each for each in sdpa.evaluations if each.sdpa is not None}
-    joined = tuple(_beside(each, found.get(each.workload)) for each in measurement.evaluations)
+    found = {evaluation.workload: evaluation for evaluation in sdpa.evaluations if evaluation.sdpa is not None}
+    joined = tuple(_beside(evaluation, found.get(evaluation.workload)) for evaluation in measurement.evaluations)
     return replace(measurement, evaluations=joined)
 
 
 def _beside(evaluation: Evaluation, sdpa: Evaluation | None) -> Evaluation:
     if sdpa is None:
         return evaluation
-    more = tuple(each for each in sdpa.traces if evaluation.trace(each.implementation) is None)
+    more = tuple(added for added in sdpa.traces if evaluation.trace(added.implementation) is None)
     return replace(evaluation, sdpa=sdpa.sdpa, traces=(*evaluation.traces, *more))
 
 
@@ -78,7 +78,11 @@ def fastest(sdpa: Trial) -> str:
 
 def chosen_backends(evaluations: Iterable[Evaluation]) -> str | None:
     """The baselines that a candidate was timed against, without their prefix: `cudnn, flash`; None where none was."""
-    trials = [each.trial for each in evaluations if each.trial is not None and each.trial.has(BASELINE)]
+    trials = [
+        evaluation.trial
+        for evaluation in evaluations
+        if evaluation.trial is not None and evaluation.trial.has(BASELINE)
+    ]
     return ", ".join(sorted({trial.implementation(BASELINE).removeprefix(PREFIX) for trial in trials})) or None
 
 
@@ -160,8 +164,8 @@ def _noise(trial: Trial, *arms: str) -> tuple[str, ...]:
 
 def _surroundings(trial: Trial) -> tuple[str, ...]:
     """What the GPU's telemetry says, which arms no graph could be made of, and whether there were fewer rounds."""
-    looks = [each.telemetry.warnings for each in trial.replicates if each.telemetry]
-    direct = dict.fromkeys(arm for each in trial.replicates for arm in each.direct)
+    looks = [replicate.telemetry.warnings for replicate in trial.replicates if replicate.telemetry]
+    direct = dict.fromkeys(arm for replicate in trial.replicates for arm in replicate.direct)
     launched = tuple(f"{arm} was launched directly: no graph could be made of it" for arm in direct)
     return (*dict.fromkeys(warning for warnings in looks for warning in warnings), *launched, *_fewer_rounds(trial))
 

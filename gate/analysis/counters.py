@@ -36,7 +36,7 @@ class Metric:
 
 
 def _one(name: str, over: Summary, *spellings: str | Spelling) -> Metric:
-    return Metric(name, tuple((each,) if isinstance(each, str) else each for each in spellings), over)
+    return Metric(name, tuple((spelling,) if isinstance(spelling, str) else spelling for spelling in spellings), over)
 
 
 PCT = "avg.pct_of_peak_sustained_elapsed"
@@ -183,5 +183,5 @@ def _named(seen: Mapping[str, float]) -> Iterator[tuple[str, float]]:
 
 def absent_counters(names: Iterable[Collection[str]]) -> tuple[str, ...]:
     """Our names that none of these has, one collection a kernel."""
-    seen = {name for each in names for name in each}
+    seen = {name for spelling in names for name in spelling}
     return tuple(metric.name for metric in METRICS if metric.name not in seen)

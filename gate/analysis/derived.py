@@ -73,13 +73,13 @@ class Derived:
     def total(self, name: str) -> float | None:
         """A counter of the whole call: by its metric's rule over kernels. None unless every kernel has it."""
         kernels = self.profile.kernels
-        if not kernels or any(name not in each.counters for each in kernels):
+        if not kernels or any(name not in kernel.counters for kernel in kernels):
             return None
         if OVER[name] is Summary.SUM:
-            return sum(each.counters[name] for each in kernels)
+            return sum(kernel.counters[name] for kernel in kernels)
         if OVER[name] is Summary.LONGEST:
             return self.longest.counters[name]
-        weights = [each.counters.get("duration_ns", 0.0) for each in kernels]
+        weights = [kernel.counters.get("duration_ns", 0.0) for kernel in kernels]
         if sum(weights) <= 0:
             return None
         return sum(w * each.counters[name] for w, each in zip(weights, kernels, strict=True)) / sum(weights)
@@ -104,7 +104,7 @@ class Derived:
     def dram_bytes(self) -> float | None:
         """Between memory and the L2 cache, both ways."""
         sectors = self.total("dram_sectors_read"), self.total("dram_sectors_write")
-        return None if None in sectors else SECTOR_BYTES * sum(each for each in sectors if each is not None)
+        return None if None in sectors else SECTOR_BYTES * sum(sector for sector in sectors if sector is not None)
 
     @property
     def bytes_per_s(self) -> float | None:

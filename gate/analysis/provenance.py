@@ -27,7 +27,7 @@ FUSED = tuple(PREFIX + name for name in ("flash", "cudnn", "efficient"))
 def sdpa_kernel_used(evaluation: Evaluation, implementation: str) -> str | None:
     """The first of SDPA's own kernels that `implementation` was seen to run; None where there is none."""
     trace = evaluation.trace(implementation)
-    theirs = {name for each in evaluation.traces if each.implementation in FUSED for name in _special(each)}
+    theirs = {name for trace in evaluation.traces if trace.implementation in FUSED for name in _special(trace)}
     return next((name for name in trace.kernels if name in theirs or PYTORCH.search(name)), None) if trace else None
 
 

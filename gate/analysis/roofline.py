@@ -23,7 +23,7 @@ def floor_ms(workload: Workload, gpu: Gpu) -> float | None:
 
     Inputs are read once, since they are flushed from the cache; the output may stay in it. Clocks are the highest.
     """
-    floors = [each for each in (_memory_ms(workload, gpu), _arithmetic_ms(workload, gpu)) if each is not None]
+    floors = [floor for floor in (_memory_ms(workload, gpu), _arithmetic_ms(workload, gpu)) if floor is not None]
     return max(floors, default=None)
 
 

@@ -119,7 +119,7 @@ def _longest(profile: Profile | None) -> KernelCounters | None:
 
 def _barriers(profile: Profile | None, longest: KernelCounters | None) -> Term:
     codes = profile.machine_code if profile else ()
-    code = next((each for each in codes if longest and same_kernel(each.kernel, longest.kernel)), None)
+    code = next((code for code in codes if longest and same_kernel(code.kernel, longest.kernel)), None)
     if code is None or code.barriers_per_tile is None:
         return Term("barriers", None, "not measured: no machine code of the longest kernel, or no loop in it")
     count = code.barriers_per_tile
@@ -144,5 +144,7 @@ def _architecture(measurement: Measurement) -> str:
 
 def _resources(build: Build | None, architecture: str, longest: KernelCounters | None) -> KernelResources | None:
     """What the compiler says of the longest kernel."""
-    every = [each for each in (build.resources if build else ()) if each.architecture.rstrip("af") == architecture]
-    return next((each for each in every if longest and same_kernel(each.kernel, longest.kernel)), None)
+    every = [
+        kernel for kernel in (build.resources if build else ()) if kernel.architecture.rstrip("af") == architecture
+    ]
+    return next((call for call in every if longest and same_kernel(call.kernel, longest.kernel)), None)

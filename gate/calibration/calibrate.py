@@ -112,7 +112,7 @@ def pooled(rows: Sequence[CalibrationRow]) -> list[CalibrationRow]:
 
 def _pool(name: str, rows: Sequence[CalibrationRow]) -> CalibrationRow:
     scales = [row.power or {} for row in rows]
-    shared = [scale for scale in scales[0] if all(scale in each for each in scales)]
+    shared = [scale for scale in scales[0] if all(scale in shares for shares in scales)]
     return replace(
         rows[0],
         key="all",
@@ -123,7 +123,7 @@ def _pool(name: str, rows: Sequence[CalibrationRow]) -> CalibrationRow:
         false_alarm_swapped=_mean([row.false_alarm_swapped for row in rows]),
         coverage=_mean([row.coverage for row in rows]),
         width=_mean([row.width for row in rows]),
-        power={scale: float(np.mean([each[scale] for each in scales])) for scale in shared},
+        power={scale: float(np.mean([shares[scale] for shares in scales])) for scale in shared},
     )
 
 

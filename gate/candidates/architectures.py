@@ -21,6 +21,6 @@ def architecture_parts(architecture: str) -> tuple[str, ...]:
 
 def check_architectures(declared: Sequence[str]) -> None:
     """Raises ValueError for what is no architecture."""
-    for each in declared:
-        if architecture_parts(each)[3]:
-            raise ValueError(f"'{each}' is declared without +PTX; ask for that with --arch or TORCH_CUDA_ARCH_LIST")
+    for name in declared:
+        if architecture_parts(name)[3]:
+            raise ValueError(f"'{name}' is declared without +PTX; ask for that with --arch or TORCH_CUDA_ARCH_LIST")

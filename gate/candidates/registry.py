@@ -89,7 +89,7 @@ class Candidate(Record):
         self._check_architectures()
         check_tunables(self.tunables)
         self._check_launches(self.config or choose_config(self.tunables, None))
-        if any("/" in each for each in self.requires) or (self.requires and not self.remedy):
+        if any("/" in module for module in self.requires) or (self.requires and not self.remedy):
             raise ValueError("requires has file names of libraries, without folders, and remedy says how to get them")
 
     def _check_sources(self) -> None:

@@ -61,7 +61,7 @@ def workflow_command(severity: str, file: str, title: str, message: str, line: i
 
 
 def _text(text: str) -> str:
-    one_line = "".join(each if each.isprintable() else " " for each in text)[:1_000]
+    one_line = "".join(character if character.isprintable() else " " for character in text)[:1_000]
     return one_line.replace("%", "%25")
 
 

@@ -112,8 +112,10 @@ def _ratios(seen: tuple[Change, ...]) -> dict[Workload, Estimate]:
 
 
 def _regressions(seen: tuple[Change, ...]) -> list[str]:
-    slower = [each for each in seen if each.answer is Answer.REGRESSED]
-    return [f"{each.workload}: slower than the merge base: {each.subject}: {each.evidence}" for each in slower]
+    slower = [change for change in seen if change.answer is Answer.REGRESSED]
+    return [
+        f"{change.workload}: slower than the merge base: {change.subject}: {change.evidence}" for change in slower
+    ]
 
 
 def post(message: Message, place: GithubContext, author: str) -> Delivery:

@@ -87,7 +87,7 @@ class GithubReader:
         entries = found if isinstance(found, list) else []
         if len(entries) >= MAX_ENTRIES:
             raise BadInputError(f"{path}/ has {MAX_ENTRIES} entries or more, and GitHub lists no others; have fewer")
-        return [each.name for each in entries if each.type == "dir"]
+        return [entry.name for entry in entries if entry.type == "dir"]
 
     def text(self, path: str, sha: str) -> str | None:
         found = self._contents(path, sha)
@@ -114,5 +114,5 @@ class GithubReader:
 
 
 def _changed(files: Sequence[File], most: int) -> Changed:
-    names = (name for each in files for name in (each.filename, each.previous_filename) if name)
+    names = (name for file in files for name in (file.filename, file.previous_filename) if name)
     return Changed(tuple(names), whole=len(files) < most)

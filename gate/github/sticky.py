@@ -67,7 +67,7 @@ def withdraw_comment(
 
 
 def _withdraw(pull: PullRequest, place: GithubContext, judged: Collection[str], text: Body, author: str) -> Delivery:
-    latest = {each.marker.suite: each for each in _ours(pull, author)}
+    latest = {comment.marker.suite: comment for comment in _ours(pull, author)}
     withdrawn = []
     for suite, old in latest.items():
         marker = marker_for(place, suite, Outcome.ENVIRONMENT)
@@ -111,14 +111,18 @@ def _too_late(pull: PullRequest, sha: str) -> Delivery | None:
 
 
 def _known(pull: PullRequest, suite: str, author: str) -> list[_Known]:
-    return [each for each in _ours(pull, author) if each.marker.suite == suite]
+    return [comment for comment in _ours(pull, author) if comment.marker.suite == suite]
 
 
 def _ours(pull: PullRequest, author: str) -> list[_Known]:
     """All suites' comments by this author, over all pages; the latest last, and of one run the oldest last."""
     with named_refusals("list the pull request's comments"):
-        theirs = [each for each in pull.get_issue_comments() if each.user is not None and each.user.login == author]
-    marked = ((each, parse(each.body or "")) for each in theirs)
+        theirs = [
+            comment
+            for comment in pull.get_issue_comments()
+            if comment.user is not None and comment.user.login == author
+        ]
+    marked = ((comment, parse(comment.body or "")) for comment in theirs)
     ours = [_Known(each, marker) for each, marker in marked if marker is not None]
     return sorted(ours, key=lambda each: (each.marker.age, -each.comment.id))
 
@@ -134,8 +138,8 @@ def _create(pull: PullRequest, marker: Marker, body: Body, author: str, known: S
 
 def _settle(pull: PullRequest, marker: Marker, author: str, known: Sequence[_Known]) -> str:
     """Of the comments that are new since `known`, the latest stays, and the oldest of one run. Returns its URL."""
-    before = {each.comment.id for each in known}
-    new = [each.comment for each in _known(pull, marker.suite, author) if each.comment.id not in before]
+    before = {entry.comment.id for entry in known}
+    new = [entry.comment for entry in _known(pull, marker.suite, author) if entry.comment.id not in before]
     for double in new[:-1]:
         with named_refusals("delete a comment that was written twice"):
             _unless_gone(double.delete)

@@ -32,7 +32,7 @@ def _calibration(title: str, rows: Sequence[CalibrationRow], behind: Sequence[Ca
 
 
 def _calibration_row(row: CalibrationRow, behind: Sequence[CalibrationRow], powers: Sequence[str]) -> tuple[str, ...]:
-    worst = max(each.false_alarm for each in behind if each.rule == row.rule)
+    worst = max(other.false_alarm for other in behind if other.rule == row.rule)
     rates = (row.false_alarm, worst, row.false_alarm_swapped, row.coverage, row.width)
     found = ((row.power or {}).get(name) for name in powers)
     return (row.rule, *map(_rate, rates), f"{row.replicates:.1f}", *map(_rate, found))

@@ -23,25 +23,30 @@ def correctness_table(report: FuzzReport) -> str:
     """One row a case that failed, the reasons why cases are not supported, the count of all, and one failure."""
     if report.build.status is not Status.OK:
         return build_table(report.build)
-    failed = [each for each in report.results if each.failed]
-    rows = [(str(each.case), each.correctness.status.value, each.correctness.message) for each in failed[:MAX_ROWS]]
+    failed = [result for result in report.results if result.failed]
+    rows = [
+        (str(result.case), result.correctness.status.value, result.correctness.message)
+        for result in failed[:MAX_ROWS]
+    ]
     parts = [table(rows, "case", "status", "seen")] if rows else []
     if len(failed) > MAX_ROWS:
         parts.append(f"and {len(failed) - MAX_ROWS} more that failed")
-    refused = [each.correctness.message for each in report.results if each.correctness.status is Status.UNSUPPORTED]
+    refused = [
+        result.correctness.message for result in report.results if result.correctness.status is Status.UNSUPPORTED
+    ]
     parts += [f"not supported: {count} × {reason}" for reason, count in Counter(refused).items()]
     total = len(report.results)
     passed = total - len(failed) - len(refused)
     parts.append(f"{passed} passed, {len(failed)} failed, {len(refused)} not supported, of {total}")
     if report.failure is not None:
-        parts += [where_text(each) for each in _telling(failed, report.failure)]
+        parts += [where_text(result) for result in _telling(failed, report.failure)]
         parts.append(failure_text(report.failure))
     return "\n\n".join(parts)
 
 
 def _telling(failed: Sequence[CheckedCase], failure: FuzzFailure) -> list[CheckedCase]:
     """The largest of those that say where they are wrong, for its map shows most; unless that is the smallest too."""
-    mapped = [each for each in failed if each.correctness.fault and each.case != failure.shrunk.case]
+    mapped = [result for result in failed if result.correctness.fault and result.case != failure.shrunk.case]
     return [max(mapped, key=lambda each: each.case.workload.bytes)] if mapped else []
 
 
@@ -67,9 +72,9 @@ def sanitizer_table(report: SanitizerReport) -> str:
     if report.build.status is not Status.OK:
         return build_table(report.build)
     rows = [
-        (each.tool, each.status.value, "–" if each.errors is None else str(each.errors), each.message)
-        for each in report.tools
+        (result.tool, result.status.value, "–" if result.errors is None else str(result.errors), result.message)
+        for result in report.tools
     ]
-    found = [f"{each.tool}: {finding}" for each in report.tools for finding in each.findings]
+    found = [f"{result.tool}: {finding}" for result in report.tools for finding in result.findings]
     cases = f"on {len(report.cases)} cases: {'; '.join(map(str, report.cases))}"
     return "\n\n".join(filter(None, (table(rows, "tool", "status", "errors", "seen"), "\n".join(found), cases)))

@@ -39,7 +39,7 @@ def headline(run: Run) -> str:
 
 def rows(run: Run) -> Iterator[tuple[str, ...]]:
     """One row a workload that was asked for, in that order."""
-    compared = {each.workload: each for each in run.comparisons}
+    compared = {comparison.workload: comparison for comparison in run.comparisons}
     for workload in run.measurement.workloads:
         outcome = _outcome(run, str(workload))
         comparison = compared.get(workload)

@@ -14,7 +14,7 @@ MARKS = ((1.0, "."), (10.0, "+"), (100.0, "x"), (float("inf"), "#"))
 
 def fault_text(fault: Fault, workload: Workload) -> str:
     """The fault in words, and its two maps."""
-    rows, columns = (_span(*each) for each in (fault.rows, fault.columns))
+    rows, columns = (_span(*span) for span in (fault.rows, fault.columns))
     where = f"{fault.wrong_heads} of {workload.batch * workload.heads} heads are wrong"
     worst = f"the worst is head {fault.head} of batch {fault.batch}: rows {rows}, columns {columns}"
     by_row = f"batch {fault.batch}, head {fault.head}: {_block(workload.seq_len, 'row', workload.head_dim, 'column')}"

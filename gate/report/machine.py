@@ -13,7 +13,7 @@ def candidates_table(listing: CandidateList) -> str:
     """One row a candidate."""
     rows = [
         *map(_listed, listing.candidates),
-        *(("?", "–", "–", "–", f"no: {each}", "–") for each in listing.unreadable),
+        *(("?", "–", "–", "–", f"no: {reason}", "–") for reason in listing.unreadable),
     ]
     return table(rows, "candidate", "language", "runs on", "supports", "here", "what it is")
 
@@ -31,11 +31,11 @@ def doctor_table(findings: Iterable[Finding]) -> str:
     """One row a finding, with the remedy where something is missing."""
     rows = [
         (
-            "✅" if each.present else "❌" if each.needed else "–",
-            each.item,
-            each.seen,
-            "" if each.present else each.remedy,
+            "✅" if finding.present else "❌" if finding.needed else "–",
+            finding.item,
+            finding.seen,
+            "" if finding.present else finding.remedy,
         )
-        for each in findings
+        for finding in findings
     ]
     return table(rows, "", "item", "seen", "remedy")

@@ -53,7 +53,7 @@ def difference_text(difference: Difference) -> str:
     """First whether a measurement could show anything, then every kernel that changed."""
     if difference.identical:
         return f"{difference.after.impl}: the same program: a new measurement would tell nothing new"
-    changes = [line for each in difference.changes for line in _change(each)]
+    changes = [line for change in difference.changes for line in _change(change)]
     unchanged = "the machine code is the same; the host's code, or constants, changed"
     return "\n".join([f"{difference.after.impl}: changed", *(changes or [unchanged])])
 

@@ -14,20 +14,27 @@ from gate.verdict.regression import Change
 
 def times_table(measurement: Measurement) -> str:
     """A measurement for people at a terminal: what went wrong, and one row an arm."""
-    stages = [(None, measurement.build), *((each.workload, each.correctness) for each in measurement.evaluations)]
+    stages = [
+        (None, measurement.build),
+        *((evaluation.workload, evaluation.correctness) for evaluation in measurement.evaluations),
+    ]
     lines = [
         f"{where or measurement.impl}: {stage.status}: {stage.message}"
         for where, stage in stages
         if stage is not None and stage.status is not Status.OK
     ]
     lines += _ended_early(measurement)
-    lines += [line for each in measurement.evaluations for line in _refusals(each)]
+    lines += [line for evaluation in measurement.evaluations for line in _refusals(evaluation)]
     rows = [row for evaluation in measurement.evaluations for row in _arms(evaluation)]
     if rows:
         times = ("median ms", "P95 ms", "P99 ms", "CV")
         headers = ("workload", "arm", "implementation", *times, "peak MB", "replicates")
         lines.append(table(rows, *headers))
-    lines += [f"fastest at {each.workload}: {_fastest(each.sdpa)}" for each in measurement.evaluations if each.sdpa]
+    lines += [
+        f"fastest at {evaluation.workload}: {_fastest(evaluation.sdpa)}"
+        for evaluation in measurement.evaluations
+        if evaluation.sdpa
+    ]
     lines += [time_spent(measurement)] if measurement.seconds else []
     return "\n".join(lines)
 
@@ -36,7 +43,7 @@ def _ended_early(measurement: Measurement) -> Iterator[str]:
     """Why a candidate that is right was not timed: its verdict was known before."""
     if measurement.build and measurement.build.status is Status.OK and not measurement.evaluations:
         yield f"{measurement.impl}: not timed: see its resources against the policy's with `kernel-gate build`"
-    for gate in (own_work_gate(each, measurement.impl) for each in measurement.evaluations):
+    for gate in (own_work_gate(evaluation, measurement.impl) for evaluation in measurement.evaluations):
         if gate is not None and gate.outcome is not Outcome.PASS:
             yield f"{gate.workload}: {gate.name}: {gate.evidence}"
 
@@ -50,9 +57,9 @@ def time_spent(measurement: Measurement) -> str:
 def _refusals(evaluation: Evaluation) -> Iterator[str]:
     """Why nothing was timed, where it is SDPA that refuses."""
     if evaluation.trial is None and evaluation.sdpa is None:
-        for each in evaluation.traces:
-            if each.refusal and each.implementation.startswith(PREFIX):
-                said = f"{each.implementation} refuses: {each.refusal}"
+        for trace in evaluation.traces:
+            if trace.refusal and trace.implementation.startswith(PREFIX):
+                said = f"{trace.implementation} refuses: {trace.refusal}"
                 yield f"{evaluation.workload}: {said}; choose another shape or dtype"
 
 
@@ -66,7 +73,9 @@ def _arms(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
             spread = f"{coefficient_of_variation(trial, arm.name):.1%}"
             high = (f"{percentile_ms(trial, arm.name, percent):.4g}" for percent in (95, 99))
             times = f"{trial.median_ms[arm.name]:.4g}", *high
-            peak = f"{max(each.peak_bytes for each in trial.replicates) / 2**20:.0f}"  # of all arms together
+            peak = (
+                f"{max(replicate.peak_bytes for replicate in trial.replicates) / 2**20:.0f}"  # of all arms together
+            )
             counts = spread, peak, str(len(trial.replicates))
             yield str(evaluation.workload), arm.name, arm.implementation, *times, *counts
 
@@ -77,5 +86,5 @@ def _fastest(sdpa: Trial) -> str:
 
 def changes_table(changes: Iterable[Change]) -> str:
     """One row a recorded workload."""
-    rows = [(str(each.workload), each.answer.value, each.subject, each.evidence) for each in changes]
+    rows = [(str(change.workload), change.answer.value, change.subject, change.evidence) for change in changes]
     return table(rows, "workload", "answer", "of", "new / recorded")

@@ -77,18 +77,22 @@ ROWS: tuple[CounterRow, ...] = (
 def derived_of(evaluation: Evaluation, gpu: Gpu | None) -> list[Derived]:
     """Every measured profile, in numbers, with the ceilings that any of them saw."""
     ceilings = ceilings_of(evaluation)
-    return [derive(each, evaluation.workload, gpu, ceilings) for each in evaluation.profiles if each.measured]
+    return [
+        derive(profile, evaluation.workload, gpu, ceilings) for profile in evaluation.profiles if profile.measured
+    ]
 
 
 def ceilings_of(evaluation: Evaluation) -> Ceilings | None:
     """What the device was seen to reach."""
-    return next((each.ceilings for each in evaluation.profiles if each.ceilings is not None), None)
+    return next((profile.ceilings for profile in evaluation.profiles if profile.ceilings is not None), None)
 
 
 def profile_text(measurement: Measurement) -> str:
     """All workloads: the table, what bounds the call, and why."""
     gpu = measurement.environment.gpu
-    return "\n\n".join(text for each in measurement.evaluations for text in _evaluation(each, gpu) if text)
+    return "\n\n".join(
+        text for evaluation in measurement.evaluations for text in _evaluation(evaluation, gpu) if text
+    )
 
 
 def _evaluation(evaluation: Evaluation, gpu: Gpu | None) -> Iterator[str]:
@@ -98,19 +102,19 @@ def _evaluation(evaluation: Evaluation, gpu: Gpu | None) -> Iterator[str]:
     yield f"{evaluation.workload}"
     yield "\n".join(_absences(evaluation.profiles))
     if seen:
-        yield table(_rows(seen), "", *(each.profile.implementation for each in seen), *_difference_title(seen))
+        yield table(_rows(seen), "", *(call.profile.implementation for call in seen), *_difference_title(seen))
         yield "\n".join(_kernels(seen))
         yield "\n".join(_explained(seen))
 
 
 def _rows(seen: Sequence[Derived]) -> Iterator[list[str]]:
     for row in ROWS:
-        values = [row.of(each) for each in seen]
+        values = [row.of(call) for call in seen]
         yield [row.title, *(_cell(row, each) for each in values), *_difference(values)]
-    yield ["bound by", *(each.bound or NOT_MEASURED for each in seen), *([""] if len(seen) > 1 else [])]
-    yield ["occupancy limited by", *(each.limiter or NOT_MEASURED for each in seen), *([""] if len(seen) > 1 else [])]
+    yield ["bound by", *(call.bound or NOT_MEASURED for call in seen), *([""] if len(seen) > 1 else [])]
+    yield ["occupancy limited by", *(call.limiter or NOT_MEASURED for call in seen), *([""] if len(seen) > 1 else [])]
     for number in range(3):
-        waits = [f"{name} {share:.0%}" for each in seen for name, share in each.stalls[number : number + 1]]
+        waits = [f"{name} {share:.0%}" for call in seen for name, share in call.stalls[number : number + 1]]
         if len(waits) == len(seen):
             yield [f"stall {number + 1}", *waits, *([""] if len(seen) > 1 else [])]
 
@@ -132,33 +136,33 @@ def _difference(values: Sequence[float | None]) -> list[str]:
 
 def _absences(profiles: Sequence[Profile]) -> Iterator[str]:
     """Every profile or counter that there is not, and why."""
-    for each in profiles:
-        if not each.measured:
-            yield f"{each.implementation}: {NOT_MEASURED}: {each.message}"
-        for name, reason in each.missing.items():
-            yield f"{each.implementation}: {name}: {NOT_MEASURED}: {reason}"
+    for profile in profiles:
+        if not profile.measured:
+            yield f"{profile.implementation}: {NOT_MEASURED}: {profile.message}"
+        for name, reason in profile.missing.items():
+            yield f"{profile.implementation}: {name}: {NOT_MEASURED}: {reason}"
 
 
 def _kernels(seen: Sequence[Derived]) -> Iterator[str]:
-    for each in seen:
-        for kernel in each.profile.kernels:
+    for call in seen:
+        for kernel in call.profile.kernels:
             us = kernel.counters.get("duration_ns", 0.0) / 1e3
             sizes = f"{'×'.join(map(str, kernel.grid))} blocks of {'×'.join(map(str, kernel.block))}"
-            yield f"{each.profile.implementation}: {us:.2f} µs, {sizes}: {kernel.kernel[:MAX_NAME]}"
+            yield f"{call.profile.implementation}: {us:.2f} µs, {sizes}: {kernel.kernel[:MAX_NAME]}"
 
 
 def _explained(seen: Sequence[Derived]) -> Iterator[str]:
     """The first beside the other, then the other alone."""
-    baseline = next((each for each in seen if each.profile.implementation.startswith(PREFIX)), None)
-    for each in seen:
-        beside = baseline if baseline is not each else None
-        yield f"{each.profile.implementation}: {paragraph(Subject(each, beside))}"
+    baseline = next((call for call in seen if call.profile.implementation.startswith(PREFIX)), None)
+    for call in seen:
+        beside = baseline if baseline is not call else None
+        yield f"{call.profile.implementation}: {paragraph(Subject(call, beside))}"
 
 
 def profile_lines(run: Run) -> list[str]:
     """The section of a verdict's evidence: one workload after the other; none where nobody asked for counters."""
     gpu = run.measurement.environment.gpu
-    return [line for each in run.measurement.evaluations for line in _lines(each, gpu)]
+    return [line for evaluation in run.measurement.evaluations for line in _lines(evaluation, gpu)]
 
 
 def _lines(evaluation: Evaluation, gpu: Gpu | None) -> Iterator[str]:

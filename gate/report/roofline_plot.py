@@ -48,18 +48,18 @@ def _every(measurement: Measurement) -> list[Derived]:
 
 
 def _points(every: Sequence[Derived]) -> Iterator[Point]:
-    for each in every:
-        if each.intensity is not None and each.flops_per_s is not None:
-            yield Point(str(each.workload), each.profile.implementation, each.intensity, each.flops_per_s)
+    for call in every:
+        if call.intensity is not None and call.flops_per_s is not None:
+            yield Point(str(call.workload), call.profile.implementation, call.intensity, call.flops_per_s)
 
 
 def roofs(measurement: Measurement) -> dict[str, Roof]:
     """The ceilings to draw, by name: each of a dtype once, where both its halves are known."""
     found: dict[str, Roof] = {}
-    for each in _every(measurement):
-        for name, roof in (("measured", each.measured), ("theoretical", each.theoretical)):
+    for call in _every(measurement):
+        for name, roof in (("measured", call.measured), ("theoretical", call.theoretical)):
             if roof.ridge is not None:
-                found.setdefault(f"{name} {each.workload.dtype}", roof)
+                found.setdefault(f"{name} {call.workload.dtype}", roof)
     return found
 
 
@@ -105,14 +105,14 @@ def save(measurement: Measurement, path: Path, form: str) -> bool:
 def _draw(axes: Any, shown: Sequence[Point], ceilings: dict[str, Roof], device: str) -> None:
     from matplotlib.ticker import LogFormatter
 
-    low, high = min(each.intensity for each in shown) / REACH, max(each.intensity for each in shown) * REACH
+    low, high = min(point.intensity for point in shown) / REACH, max(point.intensity for point in shown) * REACH
     ridges = [roof.ridge for roof in ceilings.values() if roof.ridge is not None]
-    low, high = min([low, *(each / REACH for each in ridges)]), max([high, *(each * REACH for each in ridges)])
+    low, high = min([low, *(ridge / REACH for ridge in ridges)]), max([high, *(ridge * REACH for ridge in ridges)])
     for name, roof in ceilings.items():
         _ceiling(axes, name, roof, low, high)
-    for number, workload in enumerate(dict.fromkeys(each.workload for each in shown)):
-        for each in (point for point in shown if point.workload == workload):
-            _mark(axes, each, f"C{number}")
+    for number, workload in enumerate(dict.fromkeys(point.workload for point in shown)):
+        for dot in (point for point in shown if point.workload == workload):
+            _mark(axes, dot, f"C{number}")
     axes.set(xscale="log", yscale="log", xlim=(low, high), title=f"Roofline on {device}")
     axes.set(xlabel="arithmetic intensity (flops a byte of DRAM traffic)", ylabel="TFLOP/s")
     for axis in (axes.xaxis, axes.yaxis):  # 200 and 600 rather than powers of ten
@@ -125,7 +125,7 @@ def _draw(axes: Any, shown: Sequence[Point], ceilings: dict[str, Roof], device: 
 def _ceiling(axes: Any, name: str, roof: Roof, low: float, high: float) -> None:
     ridge = roof.ridge or low
     across = [low, min(max(low, ridge), high), high]
-    up = [(roof.flops_at(each) or 0.0) / 1e12 for each in across]
+    up = [(roof.flops_at(intensity) or 0.0) / 1e12 for intensity in across]
     style = STYLES[name.partition(" ")[0]]
     axes.plot(across, up, style, color="0.4", label=f"{name}: {(roof.flops_per_s or 0) / 1e12:.0f} TFLOP/s, "
               f"{(roof.bytes_per_s or 0) / 1e12:.2f} TB/s")  # fmt: skip

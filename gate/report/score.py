@@ -12,10 +12,10 @@ def score_text(scores: Scores) -> str:
     from gate.report.table import table
 
     return "\n\n".join(
-        f"{each.workload}\n{table(_rows(each), 'term', 'points', 'from')}"
-        if each.terms
-        else f"{each.workload}: nothing to score: the candidate was not timed beside SDPA"
-        for each in scores.scores
+        f"{score.workload}\n{table(_rows(score), 'term', 'points', 'from')}"
+        if score.terms
+        else f"{score.workload}: nothing to score: the candidate was not timed beside SDPA"
+        for score in scores.scores
     )
 
 

@@ -30,7 +30,7 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Se
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
-        blamed = ", ".join(each for each in set_here if _concerns(each.partition("=")[0], where))
+        blamed = ", ".join(setting for setting in set_here if _concerns(setting.partition("=")[0], where))
         raise BadInputError(
             f"{blamed or path or 'gate.toml'}: {where or 'settings'}: {said}; gate.toml has all names and defaults"
         ) from error

@@ -89,7 +89,7 @@ def unpaired_degrees(candidate: Rounds, baseline: Rounds, session_sd: float) -> 
 
 
 def _log_medians(*sides: Rounds) -> list[Array]:
-    return [np.log([np.median(rounds) for rounds in each]) for each in sides]
+    return [np.log([np.median(rounds) for rounds in side]) for side in sides]
 
 
 def welch_ratio(
@@ -97,7 +97,7 @@ def welch_ratio(
 ) -> Estimate:
     """The ratio of two independent sets of logarithms, one a replicate."""
     point, fewest = float(np.mean(candidate) - np.mean(baseline)), min(len(candidate), len(baseline))
-    if fewest < max(2, min_replicates) or any(np.std(each) <= _rounding(each) for each in (candidate, baseline)):
+    if fewest < max(2, min_replicates) or any(np.std(arm) <= _rounding(arm) for arm in (candidate, baseline)):
         return Estimate(ratio_of(point), None, None, 1 - alpha, fewest)
     error, degrees = _welch_error([candidate, baseline], session_sd)
     return _estimate(point, t_factor(degrees, alpha) * error, 1 - alpha, fewest, two_sided_p(point / error, degrees))
@@ -105,7 +105,7 @@ def welch_ratio(
 
 def _welch_error(sides: Sequence[Array], session_sd: float) -> tuple[float, float]:
     """Standard error and Welch-Satterthwaite degrees of freedom, the sessions' variance taken as known."""
-    parts = [(float(np.var(each, ddof=1)) / len(each), len(each) - 1) for each in sides]
+    parts = [(float(np.var(side, ddof=1)) / len(side), len(side) - 1) for side in sides]
     variance = sum(part for part, _ in parts) + 2 * session_sd**2
     return math.sqrt(variance), variance**2 / sum(part**2 / degrees for part, degrees in parts)
 

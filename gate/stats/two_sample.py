@@ -124,7 +124,7 @@ def compare_distributions(baseline: ArrayLike, candidate: ArrayLike, seed: int =
     `significant`: the intervals are apart and the permutation test's p is below 0.05. Raises ValueError for samples
     that are empty, not finite or not positive.
     """
-    first, second = (validated_samples(each, at_least=2, positive=True) for each in (baseline, candidate))
+    first, second = (validated_samples(arm, at_least=2, positive=True) for arm in (baseline, candidate))
     medians = float(np.median(first)), float(np.median(second))
     intervals = bootstrap_ci(first, seed=seed), bootstrap_ci(second, seed=seed + 1)
     overlap = intervals[0][0] <= intervals[1][1] and intervals[1][0] <= intervals[0][1]

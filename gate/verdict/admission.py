@@ -43,11 +43,11 @@ def with_required_workloads(measurement: Measurement, settings: Settings) -> Mea
 
 def shortcomings(measurement: Measurement, settings: Settings) -> Iterator[str]:
     """Where another baseline was timed than the policy's: what `held_to` would leave undecided."""
-    for each in measurement.evaluations:
-        comparison = compare(each, settings.gates)
+    for evaluation in measurement.evaluations:
+        comparison = compare(evaluation, settings.gates)
         device, wanted = measurement.environment.device, settings.measure.baseline
-        if comparison and (doubt := baseline_doubt(each, comparison, device, wanted)):
-            yield f"{each.workload}: {doubt}"
+        if comparison and (doubt := baseline_doubt(evaluation, comparison, device, wanted)):
+            yield f"{evaluation.workload}: {doubt}"
 
 
 def judge_admitted(

@@ -37,7 +37,9 @@ def refuse_folder(folder: Path, *, needed: bool) -> None:
 
 def refuse_loss(path: Path, workloads: Collection[Workload]) -> None:
     """Raises BadInputError where a record has workloads that a new one would not have."""
-    lost = [each for each in load_record(path).workloads if each not in workloads] if path.exists() else []
+    lost = (
+        [workload for workload in load_record(path).workloads if workload not in workloads] if path.exists() else []
+    )
     if lost:
         raise BadInputError(
             f"{path} has {len(lost)} workloads that would be lost, {lost[0]} for one; leave --shape and --dtype out, "
@@ -48,7 +50,11 @@ def refuse_loss(path: Path, workloads: Collection[Workload]) -> None:
 def save_record(measurement: Measurement, path: Path, policy: Policy) -> None:
     """Writes it. Raises UnfitEnvironmentError for one that was disturbed, or lacks what was asked for."""
     refuse_disturbed(measurement, policy)
-    lacking = [each.workload for each in measurement.evaluations if each.sdpa is None or not each.sdpa.replicates]
+    lacking = [
+        evaluation.workload
+        for evaluation in measurement.evaluations
+        if evaluation.sdpa is None or not evaluation.sdpa.replicates
+    ]
     if lacking:
         raise UnfitEnvironmentError(
             f"no backend was timed at {lacking[0]}, so that nothing was written; choose other workloads"

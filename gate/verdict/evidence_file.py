@@ -71,5 +71,5 @@ def _refuse_other_verdict(run: Run, path: Path) -> None:
 
 def _findings(run: Run) -> tuple[object, ...]:
     """What was found, without the words for it: those may change from one version of Kernel Gate to the next."""
-    numbers = [replace(each, warnings=()) for each in run.comparisons]
+    numbers = [replace(comparison, warnings=()) for comparison in run.comparisons]
     return run.verdict.outcome, [(gate.name, gate.workload, gate.outcome) for gate in run.verdict.gates], numbers

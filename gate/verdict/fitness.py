@@ -13,5 +13,5 @@ def machine_findings(run: Run) -> tuple[bool, list[str]]:
     unfit = any(gate.outcome is not Outcome.PASS for gate in seen)
     lines = [f"{gate.outcome}: {gate.name} ({gate.workload}): {gate.evidence}" for gate in seen]
     controlled = {gate.workload for gate in seen if gate.name == "control"}
-    missing = [str(each) for each in run.measurement.workloads if each not in controlled]
-    return not (unfit or missing), [*lines, *(f"no control at {each}" for each in missing)]
+    missing = [str(workload) for workload in run.measurement.workloads if workload not in controlled]
+    return not (unfit or missing), [*lines, *(f"no control at {workload}" for workload in missing)]

@@ -57,8 +57,8 @@ def _candidate_of(evaluation: Evaluation) -> str | None:
 def _sdpa_kernel_flags(evaluation: Evaluation, impl: str, profile: Profile | None) -> Iterator[CounterFlag]:
     """SDPA's kernels under a candidate's name: those that were counted, since a traced one is a gate's business."""
     trace = evaluation.trace(impl)
-    counted = tuple(each.kernel for each in (profile.kernels if profile else ()))
-    others = tuple(each for each in evaluation.traces if each.implementation != impl)
+    counted = tuple(launched.kernel for launched in (profile.kernels if profile else ()))
+    others = tuple(trace for trace in evaluation.traces if trace.implementation != impl)
     theirs = sdpa_kernel_used(replace(evaluation, traces=(*others, Trace(impl, counted))), impl)
     if theirs is not None:
         yield CounterFlag("SDPA's kernels", f"it launches SDPA's own kernel {theirs[:MAX_NAME]}", True)
@@ -140,7 +140,7 @@ def counters_gate(evaluation: Evaluation, comparison: Comparison | None, policy:
 def oddities(measurement: Measurement, policy: Policy) -> tuple[str, ...]:
     """What a reader of the verdict should know, workload by workload."""
     return tuple(
-        f"{each.workload}: {flag.evidence}"
-        for each in measurement.evaluations
-        for flag in counter_flags(each, policy.counters_tolerance)
+        f"{evaluation.workload}: {flag.evidence}"
+        for evaluation in measurement.evaluations
+        for flag in counter_flags(evaluation, policy.counters_tolerance)
     )

@@ -49,9 +49,9 @@ def _lacking(evaluation: Evaluation, comparison: Comparison, gpu: Gpu | None) ->
     replicates = evaluation.trial.replicates if evaluation.trial else ()
     if gpu is None or floor_ms(evaluation.workload, gpu) is None:
         yield "what the GPU can reach"
-    if not all(each.telemetry for each in replicates):
+    if not all(replicate.telemetry for replicate in replicates):
         yield "how the GPU fared beside every replicate"
-    if not all({BASELINE, CANDIDATE} <= set(each.clocks) for each in replicates):
+    if not all({BASELINE, CANDIDATE} <= set(replicate.clocks) for replicate in replicates):
         yield "the host's clock beside the device's"
     if not all(evaluation.trace(name) for name in (comparison.baseline, comparison.candidate)):
         yield "the kernels that were run"
@@ -91,7 +91,7 @@ def machine_gate(evaluation: Evaluation, policy: Policy, gpu: Gpu | None) -> Gat
     if not watched:
         return None
     disturbances = tuple(dict.fromkeys(each for telemetry in watched for each in telemetry.disturbances))
-    unmeasured = tuple(name for name in COUNTERS if any(_is_absent(name, each, gpu) for each in watched))
+    unmeasured = tuple(name for name in COUNTERS if any(_is_absent(name, telemetry, gpu) for telemetry in watched))
     refused = ", ".join(name for name in unmeasured if name not in policy.accept_unmeasured)
     accepted = ", ".join(name for name in unmeasured if name in policy.accept_unmeasured)
     calm = f"nothing {'that was measured ' if accepted else ''}disturbed the GPU in {len(watched)} replicates"
@@ -107,7 +107,7 @@ def machine_gate(evaluation: Evaluation, policy: Policy, gpu: Gpu | None) -> Gat
 
 def _watched(evaluation: Evaluation) -> list[Telemetry]:
     timed = evaluation.trial or evaluation.sdpa
-    return [each.telemetry for each in timed.replicates if each.telemetry] if timed else []
+    return [replicate.telemetry for replicate in timed.replicates if replicate.telemetry] if timed else []
 
 
 def _is_absent(name: str, telemetry: Telemetry, gpu: Gpu | None) -> bool:
@@ -118,10 +118,10 @@ def _is_absent(name: str, telemetry: Telemetry, gpu: Gpu | None) -> bool:
 def unexplained_clocks(evaluation: Evaluation, gpu: Gpu | None) -> tuple[str, ...]:
     """A warning where the SM clock was far below its highest, and the driver said that nothing held it down."""
     watched = _watched(evaluation)
-    looks = [look for each in watched for look in (each.before, each.after)]
+    looks = [look for telemetry in watched for look in (telemetry.before, telemetry.after)]
     clocks = [gpu.sm_clock_max_mhz if gpu else None, *(look.sm_clock_mhz for look in looks)]
     highest = max((clock for clock in clocks if clock is not None), default=0)
-    low = [clock for each in watched for clock in each.unexplained_clocks_mhz(highest)]
+    low = [clock for telemetry in watched for clock in telemetry.unexplained_clocks_mhz(highest)]
     if not low:
         return ()
     beside = f"in {len(low)} of {len(looks)} looks"
@@ -133,10 +133,10 @@ def unexplained_clocks(evaluation: Evaluation, gpu: Gpu | None) -> tuple[str, ..
 
 def refuse_disturbed(measurement: Measurement, policy: Policy) -> None:
     """Raises UnfitEnvironmentError where the machine was not fit to be recorded."""
-    for each in measurement.evaluations:
-        seen = machine_gate(each, policy, measurement.environment.gpu)
+    for evaluation in measurement.evaluations:
+        seen = machine_gate(evaluation, policy, measurement.environment.gpu)
         if seen is not None and seen.outcome is not Outcome.PASS:
-            reason = f"{each.workload}: {seen.evidence}"
+            reason = f"{evaluation.workload}: {seen.evidence}"
             raise UnfitEnvironmentError(f"{reason}; {MACHINE_STEP[0].lower()}{MACHINE_STEP[1:]}")
 
 

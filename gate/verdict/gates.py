@@ -63,7 +63,9 @@ def _resources(build: Build, limits: ResourceLimits) -> Gate:
 
 def unfit_workloads(comparisons: Sequence[Comparison], policy: Policy) -> tuple[Workload, ...]:
     """Where the baseline differs from itself: beyond chance (Holm over workloads), and by enough to matter."""
-    controls = [(each.workload, each.control) for each in comparisons if each.control is not None]
+    controls = [
+        (comparison.workload, comparison.control) for comparison in comparisons if comparison.control is not None
+    ]
     known = [(workload, control, control.p_value) for workload, control in controls if control.p_value is not None]
     alarms = holm([p_value for _, _, p_value in known], policy.control_alpha)
     return tuple(
@@ -114,8 +116,8 @@ def _timed(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None
     trial = evaluation.trial
     if trial is None and evaluation.sdpa is not None and evaluation.sdpa.status is not Status.OK:
         return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, f"SDPA itself: {evaluation.sdpa.message}")
-    refused = [each for each in evaluation.traces if each.refusal and each.implementation.startswith(PREFIX)]
-    refusals = [f"{each.implementation}: {each.refusal}" for each in refused]
+    refused = [trace for trace in evaluation.traces if trace.refusal and trace.implementation.startswith(PREFIX)]
+    refusals = [f"{trace.implementation}: {trace.refusal}" for trace in refused]
     if trial is None and refusals:
         return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, f"no baseline: {refusals[0]}")
     if trial is None:

@@ -47,7 +47,7 @@ def judge(measurement: Measurement, policy: Policy) -> Run:
     """The verdict on a candidate's measurement, with the comparisons and gates it rests on."""
     found = {evaluation.workload: evaluation for evaluation in measurement.evaluations}
     comparisons = {workload: compare(evaluation, policy) for workload, evaluation in found.items()}
-    present = tuple(each for each in comparisons.values() if each is not None)
+    present = tuple(comparison for comparison in comparisons.values() if comparison is not None)
     unfit = unfit_workloads(present, policy)
     gates = list(build_gates(measurement.build, policy))
     stopped = any(gate.outcome is not Outcome.PASS for gate in gates)
@@ -57,9 +57,9 @@ def judge(measurement: Measurement, policy: Policy) -> Run:
         else:
             gates.append(Gate("measured", workload, Outcome.UNDECIDED, "asked for, and not in the evidence"))
     clocks = tuple(
-        f"{each.workload}: {warning}"
-        for each in measurement.evaluations
-        for warning in unexplained_clocks(each, measurement.environment.gpu)
+        f"{evaluation.workload}: {warning}"
+        for evaluation in measurement.evaluations
+        for warning in unexplained_clocks(evaluation, measurement.environment.gpu)
     )
     odd = (*clocks, *oddities(measurement, policy))
     return Run(measurement, policy, present, _verdict(measurement.impl or "nothing", gates, present, odd, policy))
@@ -68,9 +68,13 @@ def judge(measurement: Measurement, policy: Policy) -> Run:
 def measurement_outcome(measurement: Measurement) -> Outcome:
     """How the measuring itself went, speed aside: the worst status of any stage, and what kept it from timing."""
     stages: list[Build | Correctness | Trial | None] = [measurement.build]
-    stages += [stage for each in measurement.evaluations for stage in (each.correctness, each.sdpa, each.trial)]
+    stages += [
+        stage
+        for evaluation in measurement.evaluations
+        for stage in (evaluation.correctness, evaluation.sdpa, evaluation.trial)
+    ]
     seen = [OUTCOMES[stage.status] for stage in stages if stage is not None]
-    own_work = [own_work_gate(each, measurement.impl) for each in measurement.evaluations]
+    own_work = [own_work_gate(evaluation, measurement.impl) for evaluation in measurement.evaluations]
     seen += [gate.outcome for gate in own_work if gate is not None]
     seen += [] if measurement.evaluations else [Outcome.UNDECIDED]
     return min(seen, key=list(Outcome).index)
@@ -81,7 +85,9 @@ def _verdict(
 ) -> Verdict:
     outcome = min((gate.outcome for gate in gates), key=list(Outcome).index)
     deciding = next(gate for gate in gates if gate.outcome is outcome)
-    warnings = tuple(f"{each.workload}: {warning}" for each in comparisons for warning in each.warnings)
+    warnings = tuple(
+        f"{comparison.workload}: {warning}" for comparison in comparisons for warning in comparison.warnings
+    )
     reason = _reason(impl, outcome, deciding, comparisons)
     return Verdict(outcome, reason, _step(deciding, comparisons, policy), tuple(gates), (*warnings, *odd))
 
@@ -99,7 +105,7 @@ def _reason(impl: str, outcome: Outcome, deciding: Gate, comparisons: tuple[Comp
 def _step(deciding: Gate, comparisons: tuple[Comparison, ...], policy: Policy) -> str:
     if deciding.outcome is Outcome.PASS:
         return PASS_STEP
-    short = {each.workload for each in comparisons if each.ratio.replicates < policy.min_replicates}
+    short = {comparison.workload for comparison in comparisons if comparison.ratio.replicates < policy.min_replicates}
     if deciding.outcome is Outcome.UNDECIDED and deciding.workload in short and deciding.name in NEED_AN_INTERVAL:
         return MORE_REPLICATES.format(policy.min_replicates)
     default = ENVIRONMENT_STEP if deciding.outcome is Outcome.ENVIRONMENT else UNDECIDED_STEP

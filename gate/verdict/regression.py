@@ -90,7 +90,7 @@ def changes(new: Measurement, recorded: Measurement, policy: Policy) -> tuple[Ch
     """
     same_device(new, recorded)
     _same_candidate(new, recorded)
-    found = {each.workload: each for each in new.evaluations}
+    found = {evaluation.workload: evaluation for evaluation in new.evaluations}
     pairs = [
         (old.workload, sides)
         for old in recorded.evaluations
@@ -135,7 +135,7 @@ def _sides(new: Evaluation | None, old: Evaluation, policy: Policy) -> list[_Sid
         return [_times(ours, theirs, _main_arm(ours), _main_arm(theirs), policy)]
     return [
         _times(ours, theirs, arm, arm, policy) if ours.has(arm) else f"{arm} was recorded, and is not there now"
-        for arm in (each.name for each in theirs.arms if each.name != EMPTY)
+        for arm in (arm.name for arm in theirs.arms if arm.name != EMPTY)
     ]
 
 
@@ -192,8 +192,10 @@ def _alarms(every: list[_Sides], policy: Policy) -> Iterator[bool]:
     """Which regressions stand after Holm: the hypothesis is that the new time is at most 1 + margin of the old."""
     beyond = [_estimate(sides, policy, shift=math.log1p(policy.margin)) for sides in every]
     p_values = [
-        each.p_value if each.p_value is not None and each.point > 1 else 1.0  # on the other side: no alarm
-        for each in beyond
+        estimate.p_value
+        if estimate.p_value is not None and estimate.point > 1
+        else 1.0  # on the other side: no alarm
+        for estimate in beyond
     ]
     return iter(holm(p_values, policy.alpha))
 
