@@ -53,7 +53,7 @@ def _traced(session: Session, wanted: str, workloads: Sequence[Workload]) -> Map
     names = tuple(PREFIX + backend for backend in session.backends(wanted))
     session.progress("trace SDPA", 0, 1)
     with session.stage("trace"):
-        seen = trace_implementations(session.server, session.device, [(each, names) for each in workloads])
+        seen = trace_implementations(session.server, session.device, names, workloads)
     return dict(zip(workloads, seen, strict=True))
 
 

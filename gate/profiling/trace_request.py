@@ -10,18 +10,23 @@ from gate.sandbox.client import WorkerServer
 from gate.sandbox.protocol import TraceAnswer, TraceRequest
 
 TRACE_S = 120.0
+TRACE = JobKind("trace", TraceAnswer)
 
 
 def trace_implementations(
     server: WorkerServer,
     device: str,
-    asked: Sequence[tuple[Workload, tuple[str, ...]]],
+    names: tuple[str, ...],
+    workloads: Sequence[Workload],
     source: str | None = None,
 ) -> list[tuple[Trace, ...]]:
-    """For each workload the kernels of each implementation; one that cannot be traced has a trace that says why."""
-    requests = [TraceRequest(device, workload, names, source) for workload, names in asked]
-    answers = call_each(server, JobKind("trace", TraceAnswer), requests, TRACE_S)
-    return [_traces(answer, names) for answer, (_, names) in zip(answers, asked, strict=True)]
+    """Traces each implementation on each workload: its kernels, or why it could not be traced.
+
+    `source` is the candidate's library or Python file, if a candidate is among the names.
+    """
+    requests = [TraceRequest(device, workload, names, source) for workload in workloads]
+    answers = call_each(server, TRACE, requests, TRACE_S)
+    return [_traces(answer, names) for answer in answers]
 
 
 def _traces(answer: TraceAnswer | CallFailure, names: tuple[str, ...]) -> tuple[Trace, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
+from gate.analysis.build_limits import has_limits
 from gate.records import (
     Build,
     Comparison,
@@ -46,7 +47,7 @@ def build_gates(build: Build | None, policy: Policy) -> Iterator[Gate]:
         yield Gate("measured", None, Outcome.UNDECIDED, "the evidence holds no candidate")
     elif build.status is not Status.OK:
         yield Gate("build", None, OUTCOMES[build.status], build.message)
-    elif policy.resources != ResourceLimits() and build.architectures:
+    elif has_limits(build, policy.resources):
         yield _resources(build, policy.resources)
 
 

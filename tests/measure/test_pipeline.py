@@ -8,7 +8,7 @@ from gate.candidates.registry import find_candidate
 from gate.errors import BadInputError
 from gate.measure import pipeline
 from gate.measure.pipeline import measure_candidate, measure_sdpa
-from gate.records import Gate, Outcome, Run, Status
+from gate.records import Build, KernelResources, Outcome, ResourceLimits, Run, Status
 from gate.records.codec import from_json, to_json
 from gate.report.measurement import times_table
 from gate.sandbox.client import WorkerServer
@@ -148,9 +148,12 @@ def test_a_candidate_that_runs_sdpas_kernel_on_one_workload_is_rejected_and_time
 
 
 def test_a_candidate_that_takes_more_than_the_policy_allows_is_not_timed(session, honest, monkeypatch):
-    broken = Gate("resources", None, Outcome.REJECTED, "attention takes 255 registers on 8.9, and may take 128")
-    monkeypatch.setattr(pipeline, "build_gates", lambda *_: [broken])
-    measurement = measure_candidate(session, honest, WORKLOADS)
+    greedy = KernelResources("attention", "8.9", 255, 0, 0, 0, 0)
+    build = Build("python_honest", Status.OK, architectures=("8.9",), resources=(greedy,))
+    monkeypatch.setattr(pipeline, "prepare_candidate", lambda *_: (examples.environment(), build))
+    limits = ResourceLimits(max_registers=128)
+    settings = replace(session.settings, gates=replace(session.settings.gates, resources=limits))
+    measurement = measure_candidate(replace(session, settings=settings), honest, WORKLOADS)
     assert measurement.evaluations == ()
     assert measurement_outcome(measurement) is Outcome.UNDECIDED
     assert "kernel-gate build" in times_table(measurement)
