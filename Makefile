@@ -3,8 +3,9 @@ PYTHON ?= python3
 IMPL ?= cpu_tiled
 BIN := .venv/bin
 MAKE_ENVIRONMENT := $(PYTHON) -I .github/actions/environment.py .venv
+RECORDED := baselines/nvidia-h200/candidates
 
-.PHONY: bench test test-slow lint lint-workflows schema clean
+.PHONY: bench test test-slow lint lint-workflows reference schema clean
 
 bench: .venv/.installed
 	$(BIN)/kernel-gate run --impl $(IMPL) --advisory --out artifacts
@@ -25,6 +26,11 @@ lint-workflows: .venv/.installed-test
 	$(BIN)/zizmor --offline --persona=auditor --strict-collection .
 	cd .github/lint && npm ci --ignore-scripts --no-audit --no-fund
 	node --import ./.github/lint/json.mjs .github/lint/check.mjs .github/workflows/*.yml .github/actions/*/action.yml
+
+reference: .venv/.installed   # what the pages show of commands and comments
+	$(BIN)/python -m scripts.reference > docs/cli.md
+	$(BIN)/kernel-gate comment --dry-run --cand $(RECORDED)/triton_flash.json > docs/examples/comment-pass.md
+	$(BIN)/kernel-gate comment --dry-run --cand $(RECORDED)/triton_best.json > docs/examples/comment-fail.md
 
 schema: .venv/.installed
 	$(BIN)/python -m scripts.schema > docs/schema/run-1.json
