@@ -1,6 +1,6 @@
-"""Kernel Gate: decides whether an attention kernel is correct, and faster than PyTorch's SDPA, beyond doubt.
+"""Kernel Gate decides whether an attention kernel is correct, and faster than PyTorch's SDPA, beyond doubt.
 
-The parts that people use in their own scripts are imported from here, each when it is first asked for.
+This package exports the functions that people use in their own scripts; it imports each of them on first use.
 """
 
 from __future__ import annotations

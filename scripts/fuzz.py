@@ -121,9 +121,9 @@ def _backend(backend: str, device: str, cases: Sequence[Case], settings: Setting
 
 
 def _refuse_impossible(cases: Sequence[Case], device: str, settings: Settings) -> None:
-    from gate.machine.capacity import refuse_impossible
+    from gate.machine.capacity import require_enough_memory
 
-    refuse_impossible((case.workload for case in cases), device, settings.limits, checked=True)
+    require_enough_memory((case.workload for case in cases), device, settings.limits, checked=True)
 
 
 def _sanitize(candidate: Candidate, device: str, dtype: Dtype, settings: Settings, out: Path | None) -> int:

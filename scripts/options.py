@@ -147,10 +147,10 @@ def workloads(
 
     Raises BadInputError for one that this machine cannot hold; to be `checked` takes more memory than to be timed.
     """
-    from gate.machine.capacity import refuse_impossible
+    from gate.machine.capacity import require_enough_memory
 
     chosen = _workloads(shapes, dtype, device, settings)
-    refuse_impossible(chosen, device, settings.limits, checked=checked)
+    require_enough_memory(chosen, device, settings.limits, checked=checked)
     return chosen
 
 
@@ -173,7 +173,7 @@ def dtypes(asked: Dtype | None, device: str) -> tuple[Dtype, ...]:
 def session(device: str, settings: Settings) -> Iterator[Session]:
     """A running server on the device, which is ours alone, telling its progress on standard error."""
     from gate.machine import preflight
-    from gate.machine.gpu_lock import own_gpu
+    from gate.machine.gpu_lock import exclusive_gpu
 
     preflight.require_fit_machine(settings.limits, device)  # before anything slow is imported
     from gate.sandbox.client import UNBOUND, WorkerServer
@@ -181,7 +181,9 @@ def session(device: str, settings: Settings) -> Iterator[Session]:
 
     with ExitStack() as stack:
         clocks = settings.measure.lock_clocks
-        read_telemetry = stack.enter_context(own_gpu(clocks, progress.waiting)) if device == "cuda" else lambda: None
+        read_telemetry = (
+            stack.enter_context(exclusive_gpu(clocks, progress.waiting)) if device == "cuda" else lambda: None
+        )
         server, witness = (stack.enter_context(WorkerServer(each)) for each in (settings.limits, UNBOUND))
         server.start()
         stack.callback(progress.clear)

@@ -22,7 +22,7 @@ from gate.build.file_digests import contents, digest_input, digest_names, requir
 from gate.candidates.registry import Candidate
 from gate.candidates.tunables import to_text
 from gate.errors import UnfitEnvironmentError
-from gate.machine.host import processor_flags, said_by
+from gate.machine.host import first_output_line, processor_flags
 from gate.sandbox.protocol import Dependencies
 
 INCLUDE = Path(__file__).parents[1] / "include"
@@ -84,4 +84,4 @@ def compiler() -> str:
 
 def compiler_version() -> str:
     """The first line of what the compiler says of itself."""
-    return said_by(*compiler().split(), "--version") or "unknown"
+    return first_output_line(*compiler().split(), "--version") or "unknown"

@@ -10,7 +10,7 @@ from gate.build.elf import fingerprint
 from gate.build.sass import DUMP_S, PROGRAM, dump, read_sass
 from gate.candidates.registry import Candidate
 from gate.errors import BadInputError, UnfitEnvironmentError
-from gate.machine.cuda_tools import REMEDIES, need_tool
+from gate.machine.cuda_tools import REMEDIES, require_tool
 from gate.machine.programs import run_program
 from gate.records import Build
 
@@ -37,6 +37,6 @@ def inspect(build: Build) -> Static:
 def _cubins(library: Path) -> list[bytes]:
     """The GPU's programs in a library, as files of their own."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [need_tool(PROGRAM), "-xelf", "all", str(library.resolve())]
-        run_program(command, beside=True, cwd=folder, timeout=DUMP_S)
+        command = [require_tool(PROGRAM), "-xelf", "all", str(library.resolve())]
+        run_program(command, own_folder_first=True, cwd=folder, timeout=DUMP_S)
         return [path.read_bytes() for path in Path(folder).glob("*.cubin")]

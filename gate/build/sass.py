@@ -44,7 +44,7 @@ def dump(library: Path) -> str | None:
     if program is None:
         return None
     try:
-        done = run_program([program, "-sass", str(library)], beside=True, timeout=DUMP_S)  # it calls nvdisasm
+        done = run_program([program, "-sass", str(library)], own_folder_first=True, timeout=DUMP_S)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.decode(errors="replace") if done.returncode == 0 else None

@@ -16,7 +16,7 @@ from typing import Literal
 from gate.build.prepare import prepare_candidate, source_of
 from gate.candidates.registry import Candidate
 from gate.errors import BadInputError
-from gate.machine.cuda_tools import need_tool
+from gate.machine.cuda_tools import require_tool
 from gate.records import EXIT_CODES, SCHEMA_VERSION, Build, Case, Dtype, Record, Status, Workload
 from gate.records.codec import to_json
 from gate.records.verdict import OUTCOMES
@@ -87,7 +87,7 @@ def find_sanitizer(device: str = "cuda") -> str:
     """The program's path. Raises UnfitEnvironmentError without it, and on a CPU BadInputError."""
     if device != "cuda":
         raise BadInputError(f"{PROGRAM} watches kernels on a GPU, and this candidate is to run on {device}")
-    return need_tool(PROGRAM)
+    return require_tool(PROGRAM)
 
 
 def small_cases(candidate: Candidate, dtype: Dtype) -> tuple[Case, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from gate.doctor.gpu import gpu_findings
 from gate.errors import UnfitEnvironmentError
 from gate.machine.cuda_tools import REMEDIES, find_tool
-from gate.machine.host import compiler_command, cpu_model, memory_bytes, said_by
+from gate.machine.host import compiler_command, cpu_model, first_output_line, memory_bytes
 from gate.machine.preflight import cache_root, faults
 from gate.records.diagnosis import Finding
 from gate.settings.model import LimitSettings
@@ -67,7 +67,7 @@ def _version(package: str) -> str | None:
 
 
 def _compiler() -> Finding:
-    said = said_by(*compiler_command().split(), "--version")
+    said = first_output_line(*compiler_command().split(), "--version")
     return Finding(
         "C++ compiler", said is not None, said or "missing", "apt-get install g++, or set CXX", needed=True
     )

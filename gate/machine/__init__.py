@@ -1,1 +1,1 @@
-"""The machine: the operating system's view, the driver's view, locks, clocks, tools."""
+"""The machine: facts from the operating system and from the NVIDIA driver, locks, clocks, CUDA's programs."""

@@ -1,4 +1,4 @@
-"""Whether a machine can hold what a request asks for: known before torch is imported. No torch here."""
+"""Refuses workloads that need more memory than the machine has, before torch is imported. No torch here."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from gate.records import Workload
 from gate.settings.model import LimitSettings
 
 COPIES = 3
-"""At the least, of q, k, v and the output: those that are used, those they are compared with, and float64 of both."""
+"""Minimum number of copies of q, k, v and output: the ones used, the ones to compare with, and float64 of both."""
 SCORE_BYTES = 16
-"""Of one head's score matrix in the oracle: float64, before and after the softmax (gate/check/oracle.py)."""
+"""Per element of one head's score matrix in the oracle: float64, before and after softmax (gate/check/oracle.py)."""
 MAX_GPU_BYTES = 4 << 40
-"""More than any GPU has: what is refused where no driver tells."""
+"""More than any GPU has; the limit if no driver reports the memory."""
 SMALLER = "choose a smaller shape"
 
 
-def refuse_impossible(workloads: Iterable[Workload], device: str, limits: LimitSettings, *, checked: bool) -> None:
-    """Raises BadInputError for a workload that needs more memory than there is, or than a process may have.
+def require_enough_memory(
+    workloads: Iterable[Workload], device: str, limits: LimitSettings, *, checked: bool
+) -> None:
+    """Raises BadInputError for a workload that needs more memory than the device has, or than a process may use.
 
-    `checked`: held against the oracle, which needs more.
+    `checked`: the workload is compared with the oracle, which needs more memory than timing.
     """
     bounds = list(_bounds(device, limits))
-    for each in workloads:
-        needed = least_bytes(each, checked=checked)
-        for most, whose in bounds:
-            if needed > most:
+    for workload in workloads:
+        needed = min_bytes(workload, checked=checked)
+        for available, explanation in bounds:
+            if needed > available:
                 raise BadInputError(
-                    f"{each} needs {_gigabytes(needed)} at least, and {whose.format(_gigabytes(most))}"
+                    f"{workload} needs at least {_gigabytes(needed)}, but {explanation.format(_gigabytes(available))}"
                 )
 
 
-def least_bytes(workload: Workload, *, checked: bool) -> int:
-    """What timing a workload takes at the least, or checking it."""
+def min_bytes(workload: Workload, *, checked: bool) -> int:
+    """The minimum number of bytes that timing a workload needs, or checking it."""
     return COPIES * workload.bytes + (SCORE_BYTES * workload.seq_len**2 if checked else 0)
 
 
 def _bounds(device: str, limits: LimitSettings) -> Iterator[tuple[int, str]]:
-    """Bytes, and what has no more than those, with a remedy; what cannot be changed comes first."""
+    """Available bytes, and a message with their source and a remedy; limits that nobody can change come first."""
     if device == "cuda":
         known = _gpu_bytes()
         yield known or MAX_GPU_BYTES, f"{'this GPU has' if known else 'no GPU has more than'} {{}}; {SMALLER}"
@@ -50,7 +52,7 @@ def _bounds(device: str, limits: LimitSettings) -> Iterator[tuple[int, str]]:
 
 
 def _gpu_bytes() -> int | None:
-    """The first visible GPU's memory; None where no driver says."""
+    """Memory of the first visible GPU in bytes; None if no driver reports it."""
     try:
         return nvml.describe_gpu(nvml.visible_index()).memory_bytes
     except UnfitEnvironmentError:

@@ -1,4 +1,4 @@
-"""The clock of a GPU that one owns, held while measuring."""
+"""Locks a GPU's SM clock while Kernel Gate measures."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ Handler = Callable[[int, FrameType | None], Any] | int
 
 
 class ClockLock:
-    """Holds a GPU's SM clock within its context, for people who own the machine (`--lock-clocks`). Needs root.
+    """Locks a GPU's SM clock within its context, for people who own the machine (`--lock-clocks`). Needs root.
 
-    Everyone on that GPU gets the same clock, so that this is nothing for a shared one. The clock is given back on
-    leaving, and before the process ends by SIGTERM, SIGINT or SIGHUP; after SIGKILL, `nvidia-smi --reset-gpu-clocks`
-    does it. Only the main thread may enter, since only it may handle signals.
+    The lock changes the clock for every user of that GPU: do not use it on a shared GPU. The clock is unlocked on
+    exit from the context, and before SIGTERM, SIGINT or SIGHUP ends the process; after SIGKILL, run
+    `nvidia-smi --reset-gpu-clocks`. Only the main thread may enter the context: only it may handle signals.
+    Raises UnfitEnvironmentError if the user is not root, or if the driver refuses.
     """
 
     def __init__(self, index: int, sm_clock_mhz: int | None = None) -> None:
@@ -30,7 +31,7 @@ class ClockLock:
 
     def __enter__(self) -> ClockLock:
         if os.geteuid() != 0:
-            raise UnfitEnvironmentError("locking the clocks needs root; use sudo, or leave --lock-clocks out")
+            raise UnfitEnvironmentError("locking the GPU's clocks needs root; use sudo, or omit --lock-clocks")
         if self.sm_clock_mhz is None:
             self.sm_clock_mhz = nvml.sustained_clock_mhz(self.index)
         self._former = {number: signal.getsignal(number) or signal.SIG_DFL for number in ENDING_SIGNALS}
@@ -50,7 +51,7 @@ class ClockLock:
         self._release()
 
     def _release(self) -> None:
-        """Once: the clocks first, since a signal may come between the two."""
+        """Runs once. The clocks come first, because a signal may arrive between the two steps."""
         try:
             if self._former:
                 nvml.unlock_clocks(self.index)
@@ -59,6 +60,6 @@ class ClockLock:
                 signal.signal(number, handler)
             self._former = {}
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # the form of a handler
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # signal.signal passes both
         self._release()
-        os.kill(os.getpid(), number)  # to whoever handled it before
+        os.kill(os.getpid(), number)  # runs the former handler

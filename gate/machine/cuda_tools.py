@@ -1,7 +1,7 @@
-"""Where CUDA's programs are. Nothing else in Kernel Gate looks for them.
+"""Finds CUDA's programs. No other module searches for them.
 
-In this order: the toolkit of CUDA_HOME (or CUDA_PATH), the PATH, the places of NVIDIA's installers, the newest first,
-and the packages of pip that bring such a program (nvidia-*, triton).
+The search order: the toolkit of CUDA_HOME (or CUDA_PATH), the PATH, the folders of NVIDIA's installers (the newest
+version first), and the pip packages that contain such a program (nvidia-*, triton).
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from pathlib import Path
 from gate.errors import UnfitEnvironmentError
 
 REMEDIES: Mapping[str, str] = {
-    "nvcc": "install the CUDA toolkit (https://developer.nvidia.com/cuda-downloads), or set CUDA_HOME to where it is",
+    "nvcc": "install the CUDA toolkit (https://developer.nvidia.com/cuda-downloads), or set CUDA_HOME to its folder",
     "ncu": (
         "install Nsight Compute (https://developer.nvidia.com/nsight-compute; it comes with the CUDA toolkit) and "
         "put ncu on the PATH, or set CUDA_HOME"
     ),
-    "cuobjdump": "install the CUDA toolkit, or `pip install triton`, which brings cuobjdump and nvdisasm along",
+    "cuobjdump": "install the CUDA toolkit, or run `pip install triton`: it contains cuobjdump and nvdisasm",
     "compute-sanitizer": (
-        "it comes with the CUDA toolkit (apt-get install cuda-sanitizer-13-0); install it, or set CUDA_HOME"
+        "install it with the CUDA toolkit (apt-get install cuda-sanitizer-13-0), or set CUDA_HOME to its folder"
     ),
 }
-"""The programs, and how to get each."""
+"""How to install each program."""
 ROOT = Path("/")
 TOOLKITS = ("usr/local/cuda", "usr/local/cuda-*", "opt/cuda")
 PROFILERS = ("opt/nvidia/nsight-compute/*",)
-INSIDE = ("bin", "nsight-compute-*", "compute-sanitizer")
-"""Where in a toolkit its programs are."""
+TOOL_FOLDERS = ("bin", "nsight-compute-*", "compute-sanitizer")
+"""The folders of a toolkit that contain programs."""
 
 
 def find_tool(name: str) -> str | None:
-    """The path of one of the programs in `REMEDIES`; None where this machine has none."""
+    """The path of one of the programs in `REMEDIES`; None if it is not installed."""
     return next((found for place in _places(name) if (found := shutil.which(place))), None)
 
 
-def need_tool(name: str) -> str:
-    """The same. Raises UnfitEnvironmentError, with the remedy, where there is none."""
+def require_tool(name: str) -> str:
+    """The path of one of the programs in `REMEDIES`. Raises UnfitEnvironmentError if it is not installed."""
     found = find_tool(name)
     if found is None:
-        raise UnfitEnvironmentError(f"no {name}; {REMEDIES[name]}")
+        raise UnfitEnvironmentError(f"{name} is not installed; {REMEDIES[name]}")
     return found
 
 
@@ -53,13 +53,13 @@ def _places(name: str) -> Iterator[str]:
     yield name
     yield from _in_toolkits(_installed(TOOLKITS), name)
     yield from (str(folder / name) for folder in _installed(PROFILERS))
-    yield from (str(folder / name) for folder in _of_pip())
+    yield from (str(folder / name) for folder in _in_pip_packages())
 
 
 def _in_toolkits(toolkits: Iterable[Path], name: str) -> Iterator[str]:
     for toolkit in toolkits:
-        for inside in INSIDE:
-            yield from (str(folder / name) for folder in _newest_first(toolkit.glob(inside)))
+        for pattern in TOOL_FOLDERS:
+            yield from (str(folder / name) for folder in _newest_first(toolkit.glob(pattern)))
 
 
 def _installed(patterns: Iterable[str]) -> Iterator[Path]:
@@ -68,11 +68,11 @@ def _installed(patterns: Iterable[str]) -> Iterator[Path]:
 
 
 def _newest_first(folders: Iterable[Path]) -> list[Path]:
-    """By the version in the name: 13.0 before 12.8, and 12.10 before 12.9."""
+    """Sorted by the version in the name: 13.0 before 12.8, and 12.10 before 12.9."""
     return sorted(folders, key=lambda folder: [int(part) for part in re.findall(r"\d+", folder.name)], reverse=True)
 
 
-def _of_pip() -> Iterator[Path]:
+def _in_pip_packages() -> Iterator[Path]:
     for package, programs in (("nvidia", "*/bin"), ("triton", "backends/nvidia/bin")):
         spec = importlib.util.find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():

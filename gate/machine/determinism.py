@@ -1,4 +1,4 @@
-"""Fixes how PyTorch computes, so that it computes the same from run to run."""
+"""Sets PyTorch's numerical flags and seeds, so that every run computes the same."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from types import TracebackType
 from typing import Any
 
 CUBLAS_CONFIG = "CUBLAS_WORKSPACE_CONFIG"
-CUBLAS_DETERMINISTIC = ":4096:8"  # one of the two that cuBLAS names as deterministic
+CUBLAS_DETERMINISTIC = ":4096:8"  # one of the two deterministic settings in cuBLAS's documentation
 
 
 def lock_environment(seed: int = 0) -> LockedEnvironment:
-    """Makes PyTorch compute the same every time: from now on, or as a context manager until it is left.
+    """Makes PyTorch compute the same every time: from now on, or, as a context manager, until the context ends.
 
-    Off: TF32 in matmul and cuDNN, cuDNN's benchmarking. On: deterministic algorithms. Set: the seeds of Python,
-    NumPy and PyTorch, and cuBLAS's workspace, which takes effect on the handles that are made afterwards.
+    It turns off TF32 in matmul and cuDNN and cuDNN's benchmarking, turns on deterministic algorithms, and sets the
+    seeds of Python, NumPy and PyTorch and cuBLAS's workspace configuration. The latter affects only cuBLAS handles
+    that are created afterwards.
 
-    An operation without a deterministic form warns rather than fails: in PyTorch's strict mode, cuDNN's attention
-    refuses to run, and SDPA would lose what may be its fastest backend. Memory is not filled when it is allocated,
-    as the deterministic mode would have it: that is a kernel more in every timing.
+    An operation without a deterministic version warns and does not fail: in PyTorch's strict mode, cuDNN's attention
+    refuses to run, and SDPA would lose what may be its fastest backend. PyTorch's deterministic mode also fills new
+    memory; this is turned off, because it adds a kernel to every timing.
     """
     return LockedEnvironment(seed)
 
 
 class LockedEnvironment:
-    """What `lock_environment` has set; leaving its context puts everything back."""
+    """The flags that `lock_environment` set; the end of its context restores the former ones."""
 
     def __init__(self, seed: int) -> None:
         with ExitStack() as undo:
             _lock_precision(undo)
             _lock_determinism(undo)
             _lock_seeds(undo, seed)
-            self._undo = undo.pop_all()  # whatever failed before this line has been undone
+            self._undo = undo.pop_all()  # an error before this line restores all that was set
         self.flags = current_flags()
-        """As `current_flags` tells them."""
+        """The result of `current_flags`."""
 
     def __enter__(self) -> LockedEnvironment:
         return self
@@ -48,7 +49,7 @@ class LockedEnvironment:
 
 
 def current_flags() -> dict[str, str | bool]:
-    """How PyTorch computes now: `ieee` is full float32, `tf32` is not, `none` leaves it to PyTorch's default."""
+    """PyTorch's present flags. A precision is `ieee` (full float32), `tf32`, or `none` (PyTorch's default)."""
     import torch
 
     return {
@@ -67,14 +68,14 @@ def _precision(backend: Any) -> str:
 
 
 def _lock_precision(undo: ExitStack) -> None:
-    """By the names that PyTorch has had since 2.9 and by the older ones: it refuses to read what only one has set."""
+    """Sets the names of PyTorch 2.9 and the older ones: PyTorch refuses to read a flag if only one name was set."""
     import torch
 
     matmul: Any = torch.backends.cuda.matmul
     cudnn = torch.backends.cudnn
     parts = [cudnn.rnn, cudnn.conv] if hasattr(cudnn, "conv") else []
-    modern = [each for each in (*parts, cudnn, matmul) if hasattr(each, "fp32_precision")]
-    for backend in modern:  # put back last, and from the general to the particular
+    modern = [backend for backend in (*parts, cudnn, matmul) if hasattr(backend, "fp32_precision")]
+    for backend in modern:  # restored last, and the general flag before the particular ones
         _remember(undo, backend, "fp32_precision")
     for backend in (matmul, cudnn):
         _remember(undo, backend, "allow_tf32")
@@ -84,7 +85,7 @@ def _lock_precision(undo: ExitStack) -> None:
 
 
 def _remember(undo: ExitStack, target: Any, name: str) -> None:
-    with contextlib.suppress(RuntimeError):  # set by its other name, and remembered under that
+    with contextlib.suppress(RuntimeError):  # it was set, and is remembered, by its other name
         undo.callback(setattr, target, name, getattr(target, name))
 
 
@@ -102,11 +103,11 @@ def _lock_determinism(undo: ExitStack) -> None:
     ):
         _remember(undo, target, name)
         setattr(target, name, value)
-    undo.callback(_put_back, CUBLAS_CONFIG, os.environ.get(CUBLAS_CONFIG))
+    undo.callback(_restore_variable, CUBLAS_CONFIG, os.environ.get(CUBLAS_CONFIG))
     os.environ[CUBLAS_CONFIG] = CUBLAS_DETERMINISTIC
 
 
-def _put_back(variable: str, value: str | None) -> None:
+def _restore_variable(variable: str, value: str | None) -> None:
     if value is None:
         os.environ.pop(variable, None)
     else:
@@ -120,7 +121,7 @@ def _lock_seeds(undo: ExitStack, seed: int) -> None:
     undo.callback(random.setstate, random.getstate())
     undo.callback(np.random.set_state, np.random.get_state())
     undo.callback(torch.set_rng_state, torch.get_rng_state())
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # else there is no state yet to put back
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # otherwise there is no state to restore yet
         undo.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
     random.seed(seed)
     np.random.seed(seed)

@@ -1,4 +1,4 @@
-"""What a measurement ran on, for the record."""
+"""Describes the machine and software of a measurement, as an Environment record."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ import torch
 import gate
 from gate.machine import nvml
 from gate.machine.determinism import current_flags
-from gate.machine.host import compiler_command, cpu_model, memory_bytes, said_by
+from gate.machine.host import compiler_command, cpu_model, first_output_line, memory_bytes
 from gate.records import Environment, Gpu
 from gate.storage import write_record
 
 
 def write_env(path: str | Path, sdpa_backend: str | None = None) -> Environment:
-    """Writes what this process runs on to `path` (env.json) and returns it; the GPU is CUDA's first, if there is one.
+    """Writes this process's environment to `path` (env.json) and returns it. The GPU is CUDA's first, if any.
 
-    `sdpa_backend` is the one that was chosen, where one was. Raises UnwritableOutputError, and
-    UnfitEnvironmentError where PyTorch sees a GPU that the driver cannot describe.
+    `sdpa_backend`: the chosen SDPA backend, if any. Raises UnwritableOutputError, and UnfitEnvironmentError if
+    PyTorch finds a GPU that the driver cannot describe.
     """
     on_gpu = torch.cuda.is_available()
-    seen = describe("cuda", torch.cuda.get_device_name(0)) if on_gpu else describe("cpu", cpu_model())
-    environment = replace(seen, sdpa_backend=sdpa_backend)
+    environment = describe("cuda", torch.cuda.get_device_name(0)) if on_gpu else describe("cpu", cpu_model())
+    environment = replace(environment, sdpa_backend=sdpa_backend)
     write_record(Path(path), environment, indent=2)
     return environment
 
 
 def describe(kind: str, name: str) -> Environment:
-    """The environment now, of the device that this process times on, seen from here."""
-    dirty = said_by("git", "status", "--porcelain")
+    """This process's environment now. `kind` (`cpu` or `cuda`) and `name` (the model) describe the device."""
+    dirty = first_output_line("git", "status", "--porcelain")
     return Environment(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         kernel_gate=gate.__version__,
@@ -47,8 +47,8 @@ def describe(kind: str, name: str) -> Environment:
         cpu_count=len(os.sched_getaffinity(0)),
         threads=torch.get_num_threads(),
         memory_bytes=memory_bytes(),
-        compiler=said_by(*compiler_command().split(), "--version"),
-        git_commit=said_by("git", "rev-parse", "HEAD"),
+        compiler=first_output_line(*compiler_command().split(), "--version"),
+        git_commit=first_output_line("git", "rev-parse", "HEAD"),
         git_dirty=None if dirty is None else bool(dirty),
         gpu=_gpu() if kind == "cuda" else None,
         flags=current_flags(),
@@ -56,13 +56,13 @@ def describe(kind: str, name: str) -> Environment:
 
 
 def _gpu() -> Gpu:
-    """What the driver says of CUDA's first device, and what only CUDA and PyTorch know."""
-    seen = torch.cuda.get_device_properties(0)
+    """CUDA's first device: fields from the driver, and fields that only CUDA and PyTorch report."""
+    properties = torch.cuda.get_device_properties(0)
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     return replace(
         nvml.describe_gpu(nvml.visible_index()),
-        sm_count=seen.multi_processor_count,
-        l2_bytes=seen.L2_cache_size,
+        sm_count=properties.multi_processor_count,
+        l2_bytes=properties.L2_cache_size,
         cuda=torch.version.cuda,
         cudnn=None if cudnn is None else str(cudnn),
         triton=_version("triton"),

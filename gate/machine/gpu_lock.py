@@ -1,4 +1,8 @@
-"""One gate at a time on a GPU: a lock that the kernel drops with the process that held it, however it ended."""
+"""A lock that lets one Kernel Gate at a time use a GPU.
+
+It is flock(2) on a file: the kernel releases it when the process that holds it ends, for whatever reason. It is
+our own code because it reports who holds the GPU, and because another user's process may share the file.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +24,13 @@ from gate.records import GpuState
 POLL_S = 0.2
 SHARED_FOLDERS = (Path("/var/lock"), Path("/tmp"))  # noqa: S108  # no file here is trusted: see _open
 EVERYONE = 0o666
-SAID_BYTES = 100
-SOMEONE = "another process"
+HOLDER_BYTES = 100
+UNKNOWN_HOLDER = "another process"
 
 
 @contextlib.contextmanager
-def own_gpu(lock_clocks: bool, waiting: Callable[[str], None]) -> Iterator[Callable[[], GpuState]]:
-    """The visible GPU, locked against other gates on this machine; yields how to look at it."""
+def exclusive_gpu(lock_clocks: bool, waiting: Callable[[str], None]) -> Iterator[Callable[[], GpuState]]:
+    """Locks the visible GPU against other Kernel Gates on this machine; yields a function that reads telemetry."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(nvml.initialised())
         index = nvml.visible_index()
@@ -40,16 +44,16 @@ def own_gpu(lock_clocks: bool, waiting: Callable[[str], None]) -> Iterator[Calla
 def gpu_lock(
     uuid_hash: str, waiting: Callable[[str], None], *, timeout_s: float | None = None, folder: Path | None = None
 ) -> Iterator[None]:
-    """Holds the GPU of this hash; `waiting` is told who has it, at first and whenever that changes.
+    """Locks the GPU whose UUID has this hash. `waiting` gets a message with the holder, and again when it changes.
 
-    Raises UnfitEnvironmentError after `timeout_s` of waiting (None waits for ever), or where the lock's file is not
-    a plain file that this user may write. The file stays: removing it would let two in.
+    Raises UnfitEnvironmentError after `timeout_s` seconds of waiting (None waits for ever), or if the lock file is
+    not a regular file that this user may write. The file stays: after a removal, two processes could hold the lock.
     """
     path = (folder or lock_folder()) / f"kernel-gate-{uuid_hash}.lock"
     descriptor = _open(path)
     try:
         _acquire(descriptor, path, waiting, timeout_s)
-        _sign(descriptor)
+        _write_holder(descriptor)
         yield
     finally:
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that is just being started still has the descriptor
@@ -57,52 +61,52 @@ def gpu_lock(
 
 
 def lock_folder() -> Path:
-    """The same folder for every user of this machine, whoever asks: the first that everyone may write to."""
+    """The first of SHARED_FOLDERS that everyone may write to: the same folder for every user of this machine."""
     return next(filter(_everyone_may_write, SHARED_FOLDERS), Path(tempfile.gettempdir()))
 
 
 def _everyone_may_write(folder: Path) -> bool:
-    """Whatever it is mounted as: in a container that cannot be changed, /var/lock often is read-only."""
+    """Tests both mode and access: in a read-only container, /var/lock has the mode but refuses writes."""
     return folder.is_dir() and bool(folder.stat().st_mode & stat.S_IWOTH) and os.access(folder, os.W_OK)
 
 
 def _open(path: Path) -> int:
-    """The lock's file, made where it is missing; never through a link that someone planted there."""
+    """Opens the lock file, or creates it. Follows no symbolic link: anyone can create one in a shared folder."""
     try:
-        descriptor = _open_or_make(path)
+        descriptor = _open_or_create(path)
     except OSError as error:
         remedy = MACHINE_REMEDIES.get(error.errno or 0, "remove it")
-        raise UnfitEnvironmentError(f"cannot open the GPU's lock {path}: {error.strerror}; {remedy}") from error
+        raise UnfitEnvironmentError(f"cannot open the GPU's lock file {path}: {error.strerror}; {remedy}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UnfitEnvironmentError(f"the GPU's lock {path} is not a plain file; remove it")
+        raise UnfitEnvironmentError(f"the GPU's lock file {path} is not a regular file; remove it")
     return descriptor
 
 
-def _open_or_make(path: Path) -> int:
-    """Opened without O_CREAT first: with it, fs.protected_regular refuses another user's file in a shared folder."""
+def _open_or_create(path: Path) -> int:
+    """Opens without O_CREAT first: with it, fs.protected_regular refuses another user's file in a shared folder."""
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     with contextlib.suppress(FileNotFoundError):
         return os.open(path, flags)
     try:
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, EVERYONE)
-    except FileExistsError:  # someone else was faster, or it is a link that leads nowhere
+    except FileExistsError:  # another process was faster, or it is a dangling symbolic link
         return os.open(path, flags)
     os.fchmod(descriptor, EVERYONE)  # whatever the umask
     return descriptor
 
 
 def _acquire(descriptor: int, path: Path, waiting: Callable[[str], None], timeout_s: float | None) -> None:
-    started, told = time.monotonic(), None
+    started, reported_holder = time.monotonic(), None
     while not _try(descriptor):
         holder = _holder(descriptor)
         if timeout_s is not None and time.monotonic() - started >= timeout_s:
             raise UnfitEnvironmentError(
-                f"{holder} still has the GPU after {timeout_s:.0f} s; wait until it ends, or end it ({path})"
+                f"{holder} still uses the GPU after {timeout_s:.0f} s; wait until it ends, or end it (lock: {path})"
             )
-        if holder != told:
-            waiting(f"waiting for the GPU: {holder} has it")
-            told = holder
+        if holder != reported_holder:
+            waiting(f"waiting for the GPU: {holder} uses it")
+            reported_holder = holder
         time.sleep(POLL_S)
 
 
@@ -114,17 +118,17 @@ def _try(descriptor: int) -> bool:
     return True
 
 
-def _sign(descriptor: int) -> None:
+def _write_holder(descriptor: int) -> None:
     text = f"{os.getpid()} {datetime.now(UTC).isoformat(timespec='seconds')}\n"
-    with contextlib.suppress(OSError):  # on a full disk, those who wait are not told who has it
+    with contextlib.suppress(OSError):  # on a full disk, the lock works without the holder's name
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)
 
 
 def _holder(descriptor: int) -> str:
-    """Who wrote its number into the file. Anyone can write there: nothing but a number and a time is repeated."""
-    pid, _, since = os.pread(descriptor, SAID_BYTES, 0).decode(errors="replace").strip().partition(" ")
+    """The process named in the file. Anyone can write to it, so only a process id and a time are repeated."""
+    pid, _, since = os.pread(descriptor, HOLDER_BYTES, 0).decode(errors="replace").strip().partition(" ")
     try:
         return f"process {int(pid)}, since {datetime.fromisoformat(since).isoformat(timespec='seconds')},"
     except ValueError:
-        return SOMEONE
+        return UNKNOWN_HOLDER

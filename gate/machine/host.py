@@ -1,4 +1,4 @@
-"""What the operating system says of this machine. No torch."""
+"""Facts about this machine from the operating system. No torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FALLBACK_L2_BYTES = 2 << 20
 
 
 def cpu_model() -> str:
-    """The processor's name, as the kernel reports it."""
+    """The processor's model name, from /proc/cpuinfo."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -22,7 +22,7 @@ def cpu_model() -> str:
 
 
 def l2_bytes() -> int:
-    """The size of one core's L2 cache."""
+    """The size of one core's L2 cache, in bytes."""
     try:
         text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
     except OSError:
@@ -31,27 +31,27 @@ def l2_bytes() -> int:
 
 
 def compiler_command() -> str:
-    """How the C++ compiler is called: CXX, where that is set to something."""
+    """The command of the C++ compiler: CXX, or `c++` if CXX is unset or empty."""
     return os.environ.get("CXX") or "c++"
 
 
 def memory_bytes() -> int:
-    """Physical memory."""
+    """The size of physical memory, in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def said_by(*command: str) -> str | None:
-    """The first line that a program prints on standard output, or None where it is absent or fails."""
+def first_output_line(*command: str) -> str | None:
+    """The first line that a program prints on standard output; None if the program is absent or fails."""
     try:
         done = run_program(command)
-        said = done.stdout.decode()
+        output = done.stdout.decode()
     except (OSError, UnicodeDecodeError):
         return None
-    return said.strip().partition("\n")[0] if done.returncode == 0 else None
+    return output.strip().partition("\n")[0] if done.returncode == 0 else None
 
 
 def processor_flags() -> str:
-    """The processor's instruction sets, as one line of /proc/cpuinfo; empty where that is unknown."""
+    """The processor's instruction sets: one line of /proc/cpuinfo, empty if unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""The driver's view of a GPU: the only module that touches pynvml. No torch, and no CUDA context.
+"""GPU properties and telemetry from the NVIDIA driver. The only module that uses pynvml. No torch, no CUDA context.
 
-NVML does not survive a fork: open a session in the process that looks, never in one that forks afterwards.
+NVML does not survive a fork: initialise it in the process that queries it, never in one that forks afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INITIAL_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of linux/proc_ns
 
 @contextlib.contextmanager
 def initialised() -> Iterator[None]:
-    """NVML, ready to answer. Nests, and costs next to nothing inside another. Raises UnfitEnvironmentError."""
+    """Initialises NVML. Contexts nest, and an inner one costs almost nothing. Raises UnfitEnvironmentError."""
     import pynvml
 
     try:
@@ -37,97 +37,103 @@ def initialised() -> Iterator[None]:
 
 
 def gpu_names() -> list[str]:
-    """The models of the GPUs that CUDA_VISIBLE_DEVICES leaves visible; none without a driver."""
+    """The models of the GPUs that CUDA_VISIBLE_DEVICES leaves visible; empty without a driver."""
     try:
         with initialised():
-            return [str(_need("nvmlDeviceGetName", _handle(index))) for index in _visible_indices()]
+            return [str(_require("nvmlDeviceGetName", _handle(index))) for index in _visible_indices()]
     except UnfitEnvironmentError:
         return []
 
 
 def visible_index() -> int:
-    """NVML's index of CUDA's first device. Raises UnfitEnvironmentError where no GPU is visible.
+    """NVML's index of CUDA's first device. Raises UnfitEnvironmentError if no GPU is visible.
 
-    CUDA counts as NVML does under CUDA_DEVICE_ORDER=PCI_BUS_ID; without that, the two may differ where one machine
-    has GPUs of different models.
+    CUDA and NVML number the GPUs alike under CUDA_DEVICE_ORDER=PCI_BUS_ID; otherwise the numbers may differ on a
+    machine with GPUs of different models.
     """
     with initialised():
         indices = _visible_indices()
     if not indices:
         wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
         reason = "NVML finds no GPU" if wanted is None else f"CUDA_VISIBLE_DEVICES={wanted} leaves no GPU visible"
-        raise UnfitEnvironmentError(f"{reason}; `nvidia-smi -L` lists them, and --device cpu needs none")
+        raise UnfitEnvironmentError(f"{reason}; list the GPUs with `nvidia-smi -L`, or use --device cpu")
     return indices[0]
 
 
 def describe_gpu(index: int) -> Gpu:
-    """What NVML knows of a GPU; sm_count, l2_bytes, cuda, cudnn and triton are not among it."""
+    """A GPU's properties from NVML; sm_count, l2_bytes, cuda, cudnn and triton stay empty.
+
+    Raises UnfitEnvironmentError.
+    """
     with initialised():
         handle = _handle(index)
-        major, minor = _need("nvmlDeviceGetCudaComputeCapability", handle)
+        major, minor = _require("nvmlDeviceGetCudaComputeCapability", handle)
         return Gpu(
-            model=str(_need("nvmlDeviceGetName", handle)),
-            uuid_hash=hash_uuid(str(_need("nvmlDeviceGetUUID", handle))),
+            model=str(_require("nvmlDeviceGetName", handle)),
+            uuid_hash=hash_uuid(str(_require("nvmlDeviceGetUUID", handle))),
             compute_capability=f"{major}.{minor}",
-            memory_bytes=getattr(_ask("nvmlDeviceGetMemoryInfo", handle), "total", None),
-            driver=_ask("nvmlSystemGetDriverVersion"),
-            sm_clock_mhz=_ask("nvmlDeviceGetClockInfo", handle, numbers.CLOCK_SM),
-            sm_clock_max_mhz=_ask("nvmlDeviceGetMaxClockInfo", handle, numbers.CLOCK_SM),
-            memory_clock_mhz=_ask("nvmlDeviceGetClockInfo", handle, numbers.CLOCK_MEMORY),
-            memory_clock_max_mhz=_ask("nvmlDeviceGetMaxClockInfo", handle, numbers.CLOCK_MEMORY),
-            memory_bus_bits=_ask("nvmlDeviceGetMemoryBusWidth", handle),
-            power_limit_w=_watts(_ask("nvmlDeviceGetEnforcedPowerLimit", handle)),
-            ecc=_is_on(_ask("nvmlDeviceGetEccMode", handle)),
-            mig=_is_on(_ask("nvmlDeviceGetMigMode", handle)),
-            persistence=_is_on(_ask("nvmlDeviceGetPersistenceMode", handle)),
+            memory_bytes=getattr(_query("nvmlDeviceGetMemoryInfo", handle), "total", None),
+            driver=_query("nvmlSystemGetDriverVersion"),
+            sm_clock_mhz=_query("nvmlDeviceGetClockInfo", handle, numbers.CLOCK_SM),
+            sm_clock_max_mhz=_query("nvmlDeviceGetMaxClockInfo", handle, numbers.CLOCK_SM),
+            memory_clock_mhz=_query("nvmlDeviceGetClockInfo", handle, numbers.CLOCK_MEMORY),
+            memory_clock_max_mhz=_query("nvmlDeviceGetMaxClockInfo", handle, numbers.CLOCK_MEMORY),
+            memory_bus_bits=_query("nvmlDeviceGetMemoryBusWidth", handle),
+            power_limit_w=_watts(_query("nvmlDeviceGetEnforcedPowerLimit", handle)),
+            ecc=_is_on(_query("nvmlDeviceGetEccMode", handle)),
+            mig=_is_on(_query("nvmlDeviceGetMigMode", handle)),
+            persistence=_is_on(_query("nvmlDeviceGetPersistenceMode", handle)),
             throttle_reasons=_throttle_reasons(handle),
         )
 
 
 def read_telemetry(index: int, own_pids: Collection[int] = ()) -> GpuState:
-    """How a GPU fares now. `own_pids` are the processes of ours that hold a CUDA context, and no others."""
+    """A GPU's clocks, temperature, power, throttling, errors and processes now. Raises UnfitEnvironmentError.
+
+    `own_pids`: exactly those processes of this run that hold a CUDA context.
+    """
     with initialised():
         handle = _handle(index)
         return GpuState(
-            sm_clock_mhz=_ask("nvmlDeviceGetClockInfo", handle, numbers.CLOCK_SM),
-            memory_clock_mhz=_ask("nvmlDeviceGetClockInfo", handle, numbers.CLOCK_MEMORY),
-            temperature_c=_ask("nvmlDeviceGetTemperature", handle, numbers.TEMPERATURE_GPU),
-            power_w=_watts(_ask("nvmlDeviceGetPowerUsage", handle)),
+            sm_clock_mhz=_query("nvmlDeviceGetClockInfo", handle, numbers.CLOCK_SM),
+            memory_clock_mhz=_query("nvmlDeviceGetClockInfo", handle, numbers.CLOCK_MEMORY),
+            temperature_c=_query("nvmlDeviceGetTemperature", handle, numbers.TEMPERATURE_GPU),
+            power_w=_watts(_query("nvmlDeviceGetPowerUsage", handle)),
             throttle_reasons=_throttle_reasons(handle),
             throttled_ns=_throttled_ns(handle),
-            ecc_errors=_ask("nvmlDeviceGetTotalEccErrors", handle, numbers.UNCORRECTED, numbers.VOLATILE),
+            ecc_errors=_query("nvmlDeviceGetTotalEccErrors", handle, numbers.UNCORRECTED, numbers.VOLATILE),
             foreign_processes=_foreign(_compute_pids(handle), own_pids),
             recovery_action=_recovery_action(handle),
         )
 
 
 def hash_uuid(uuid: str) -> str:
-    """The first digits of the UUID's SHA-256: the same GPU has the same, and nobody learns which it is."""
+    """The first digits of the UUID's SHA-256: they identify a GPU without publishing its UUID."""
     return hashlib.sha256(uuid.encode()).hexdigest()[:UUID_HASH_DIGITS]
 
 
 def sustained_clock_mhz(index: int) -> int:
-    """The SM clock that the maker sets by default, or the highest where NVML does not tell."""
+    """The GPU's default SM clock in MHz, or its highest one if NVML does not report a default."""
     with initialised():
         handle = _handle(index)
-        default = _ask("nvmlDeviceGetClock", handle, numbers.CLOCK_SM, numbers.APPLICATION_CLOCK_DEFAULT)
-        return int(default or _need("nvmlDeviceGetMaxClockInfo", handle, numbers.CLOCK_SM))
+        default = _query("nvmlDeviceGetClock", handle, numbers.CLOCK_SM, numbers.APPLICATION_CLOCK_DEFAULT)
+        return int(default or _require("nvmlDeviceGetMaxClockInfo", handle, numbers.CLOCK_SM))
 
 
 def lock_clocks(index: int, sm_clock_mhz: int) -> None:
-    """Holds the SM clock there until `unlock_clocks`, for everyone on this GPU. Raises UnfitEnvironmentError."""
+    """Locks the SM clock until `unlock_clocks`, for every user of this GPU. Raises UnfitEnvironmentError."""
     with initialised():
-        _need("nvmlDeviceSetGpuLockedClocks", _handle(index), sm_clock_mhz, sm_clock_mhz)
+        _require("nvmlDeviceSetGpuLockedClocks", _handle(index), sm_clock_mhz, sm_clock_mhz)
 
 
 def unlock_clocks(index: int) -> None:
-    """Gives the SM clock back to the driver. Raises UnfitEnvironmentError."""
+    """Lets the driver choose the SM clock again. Raises UnfitEnvironmentError."""
     with initialised():
-        _need("nvmlDeviceResetGpuLockedClocks", _handle(index))
+        _require("nvmlDeviceResetGpuLockedClocks", _handle(index))
 
 
-def _need(function: str, *arguments: Any) -> Any:
-    """NVML's answer. Raises UnfitEnvironmentError where it has none."""
+def _require(function: str, *arguments: Any) -> Any:
+    """The result of an NVML function. Raises UnfitEnvironmentError if the call fails."""
     import pynvml
 
     try:
@@ -136,8 +142,11 @@ def _need(function: str, *arguments: Any) -> Any:
         raise _unfit(error) from error
 
 
-def _ask(function: str, *arguments: Any) -> Any:
-    """NVML's answer, or None where this GPU, its driver or this pynvml has none. Raises UnfitEnvironmentError."""
+def _query(function: str, *arguments: Any) -> Any:
+    """The result of an NVML function; None if this GPU, driver or pynvml does not support it.
+
+    Raises UnfitEnvironmentError for the errors in REMEDIES.
+    """
     import pynvml
 
     if not hasattr(pynvml, function):
@@ -151,17 +160,17 @@ def _ask(function: str, *arguments: Any) -> Any:
 
 
 def _unfit(error: Any) -> UnfitEnvironmentError:
-    said = f"the NVIDIA driver answers '{error}'; run `nvidia-smi`, and mend what it complains of"
-    return UnfitEnvironmentError(numbers.REMEDIES.get(error.value, said))
+    other = f"the NVIDIA driver reports '{error}'; run `nvidia-smi`, and fix the problem that it prints"
+    return UnfitEnvironmentError(numbers.REMEDIES.get(error.value, other))
 
 
 def _handle(index: int) -> Any:
-    return _need("nvmlDeviceGetHandleByIndex", index)
+    return _require("nvmlDeviceGetHandleByIndex", index)
 
 
 def _visible_indices() -> list[int]:
-    """In CUDA's order; like CUDA, this stops at the first entry that names no GPU."""
-    count = int(_need("nvmlDeviceGetCount"))
+    """NVML's indices in CUDA's order; like CUDA, this stops at the first entry that names no GPU."""
+    count = int(_require("nvmlDeviceGetCount"))
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return list(range(count))
@@ -175,16 +184,19 @@ def _visible_indices() -> list[int]:
 
 
 def _index_of(entry: str, count: int) -> int | None:
-    """Of an index, a UUID or its beginning, or a MIG slice's UUID, whose GPU is meant; None where there is none."""
+    """The GPU that an entry of CUDA_VISIBLE_DEVICES names; None if there is no such GPU.
+
+    An entry is an index, a GPU's UUID or its first characters, or the UUID of a MIG slice (its GPU counts).
+    """
     if entry.isdecimal():
         return int(entry) if int(entry) < count else None
     if entry.startswith("MIG-"):
-        slice_ = _ask("nvmlDeviceGetHandleByUUID", entry)
-        parent = None if slice_ is None else _ask("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", slice_)
-        return None if parent is None else _ask("nvmlDeviceGetIndex", parent)
+        slice_ = _query("nvmlDeviceGetHandleByUUID", entry)
+        parent = None if slice_ is None else _query("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", slice_)
+        return None if parent is None else _query("nvmlDeviceGetIndex", parent)
     if not entry.startswith("GPU-"):
         return None
-    uuids = (str(_need("nvmlDeviceGetUUID", _handle(index))) for index in range(count))
+    uuids = (str(_require("nvmlDeviceGetUUID", _handle(index))) for index in range(count))
     return next((index for index, uuid in enumerate(uuids) if uuid.startswith(entry)), None)
 
 
@@ -193,37 +205,37 @@ def _watts(milliwatts: int | None) -> float | None:
 
 
 def _is_on(mode: Any) -> bool | None:
-    """NVML answers with the present mode, or with [present, pending]."""
+    """NVML returns the present mode, or [present, pending]."""
     present = mode[0] if isinstance(mode, list | tuple) else mode
     return None if present is None else bool(present)
 
 
 def _throttle_reasons(handle: Any) -> tuple[str, ...] | None:
-    bits = _ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
+    bits = _query("nvmlDeviceGetCurrentClocksEventReasons", handle)
     if bits is None:  # the name before driver 535
-        bits = _ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
+        bits = _query("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
     return None if bits is None else tuple(name for bit, name in numbers.THROTTLE_REASONS.items() if bits & bit)
 
 
 def _throttled_ns(handle: Any) -> dict[str, int | None]:
     counters = {
-        name: _ask("nvmlDeviceGetViolationStatus", handle, number) for name, number in numbers.POLICIES.items()
+        name: _query("nvmlDeviceGetViolationStatus", handle, number) for name, number in numbers.POLICIES.items()
     }
-    return {name: None if each is None else int(each.violationTime) for name, each in counters.items()}
+    return {name: None if counter is None else int(counter.violationTime) for name, counter in counters.items()}
 
 
 def _compute_pids(handle: Any) -> list[int] | None:
-    """None where the driver lists no processes at all; that it knows no MPS is no gap: then there are no such."""
-    computing = _ask("nvmlDeviceGetComputeRunningProcesses", handle)
-    behind_mps = _ask("nvmlDeviceGetMPSComputeRunningProcesses", handle) or ()
+    """None if the driver lists no processes. A driver that does not support MPS has no MPS processes to list."""
+    computing = _query("nvmlDeviceGetComputeRunningProcesses", handle)
+    behind_mps = _query("nvmlDeviceGetMPSComputeRunningProcesses", handle) or ()
     return None if computing is None else [int(process.pid) for process in (*computing, *behind_mps)]
 
 
 def _foreign(pids: Collection[int] | None, own_pids: Collection[int]) -> int | None:
-    """How many of these processes are not ours; None where they are not known.
+    """The number of processes that do not belong to this run; None if unknown.
 
-    In a container NVML may number processes as the host does, and ours go unrecognised; then as many as we have
-    running are taken for ours.
+    In a container, NVML may report the host's process ids, which differ from ours. Then as many processes as this run
+    has count as its own.
     """
     if pids is None:
         return None
@@ -241,7 +253,7 @@ def _pids_are_the_hosts() -> bool:
 
 
 def _recovery_action(handle: Any) -> str | None:
-    values = _ask("nvmlDeviceGetFieldValues", handle, [numbers.FIELD_RECOVERY_ACTION])
+    values = _query("nvmlDeviceGetFieldValues", handle, [numbers.FIELD_RECOVERY_ACTION])
     if values is None or values[0].nvmlReturn != 0:
         return None
     action = int(values[0].value.uiVal)

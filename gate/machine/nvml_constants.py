@@ -1,6 +1,6 @@
-"""The numbers of nvml.h that Kernel Gate reads, and what they mean.
+"""Constants of nvml.h, and their meanings.
 
-They are the driver's interface and do not change; pynvml 12 does not name all of them.
+They belong to the driver's stable interface; pynvml 12 does not define all of them.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 REMEDIES: Mapping[int, str] = {
     9: "the NVIDIA driver is not loaded; run `modprobe nvidia`, or install it",
-    12: "there is no NVIDIA driver here; install it, or use --device cpu where the candidate runs on a CPU",
-    15: "the GPU is lost (`dmesg | grep Xid` says why); reboot the machine",
-    16: "the GPU must be reset; end what uses it and run `nvidia-smi --gpu-reset`, or reboot",
-    18: "the NVIDIA driver and its library are of different versions; reboot after the upgrade",
+    12: "no NVIDIA driver is installed; install it, or use --device cpu if the candidate runs on a CPU",
+    15: "the GPU is lost (`dmesg | grep Xid` shows the cause); reboot the machine",
+    16: "the GPU must be reset; end the processes that use it and run `nvidia-smi --gpu-reset`, or reboot",
+    18: "the NVIDIA driver and its library have different versions; reboot after the upgrade",
 }
-"""Errors after which nothing on this GPU can be measured, and what to do next."""
+"""NVML's errors after which Kernel Gate cannot measure on this GPU, with their remedies."""
 CLOCK_SM, CLOCK_MEMORY, TEMPERATURE_GPU, UNCORRECTED, VOLATILE = 1, 2, 0, 1, 0
 APPLICATION_CLOCK_DEFAULT = 2
 FIELD_RECOVERY_ACTION = 230

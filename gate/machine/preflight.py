@@ -107,14 +107,14 @@ def _unusable(what: str, folder: Path, needed: int, variable: str) -> Iterator[s
 
 def shared_memory_faults() -> Iterator[str]:
     """Whether there is room for what the witness shares with the candidate."""
-    if roomy_folder(SHARED_BYTES) is None:
+    if shared_memory_folder(SHARED_BYTES) is None:
         needed = f"{SHARED_BYTES // MIB} MiB are needed in one of them"
         enlarge = "enlarge the first (mount -o remount,size=512m; docker run --shm-size=512m), or set TMPDIR"
         free = " and ".join(f"{folder} has {_free(folder) // MIB} MiB free" for folder in _for_sharing())
         yield f"{free}: {needed} to share memory; {enlarge}"
 
 
-def roomy_folder(size: int) -> Path | None:
+def shared_memory_folder(size: int) -> Path | None:
     """Where two processes can share so many bytes: in memory if there is room, else on the temporary disk."""
     return next((folder for folder in _for_sharing() if _is_writable(folder) and _free(folder) >= size), None)
 

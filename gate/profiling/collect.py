@@ -62,7 +62,7 @@ def open_profiler(server: WorkerServer, limit_s: float, options: Options) -> Pro
     """The profiler of this machine, or in one line why there is none and what to do."""
     path = find_tool("ncu")
     if path is None:
-        return f"no ncu; {REMEDIES['ncu']}"
+        return f"ncu is not installed; {REMEDIES['ncu']}"
     said = run_tool(server, [path, "--version"], QUERY_S)
     if said.code != 0:
         return f"{path} does not run ({_last_line(said.output) or said.message}); {REMEDIES['ncu']}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from gate.build.prepare import environment_of, prepare_candidate
 from gate.candidates.registry import Candidate
 from gate.errors import BadInputError
-from gate.machine.cuda_tools import need_tool
+from gate.machine.cuda_tools import require_tool
 from gate.profiling.collect import open_profiler
 from gate.profiling.ncu import Options
 from gate.profiling.stage import profile_workloads
@@ -26,7 +26,7 @@ def need_counters(device: str, backend: str) -> None:
     if device != "cuda":
         raise BadInputError(f"Nsight Compute reads the counters of GPUs, and not of device '{device}'; use cuda")
     backends_of(device, backend)
-    need_tool("ncu")
+    require_tool("ncu")
 
 
 def profile_candidate(

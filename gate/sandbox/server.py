@@ -94,7 +94,7 @@ def _become_job(jobs: Jobs, request: dict[str, Any], folder: str, reply: int, ou
         _limit(request["limits"])
         _redirect(output)
         _close_all_but(reply)
-        scratch.adopt(folder)
+        scratch.use_for_temporary_files(folder)
         _confine(request["job"], [folder, *candidate_caches.open_for(request["job"], request["caches"])])
         _write_all(reply, jobs.run(request["job"]).encode())
         code = 0

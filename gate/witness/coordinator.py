@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from gate.machine.preflight import SHARED_BYTES, roomy_folder
+from gate.machine.preflight import SHARED_BYTES, shared_memory_folder
 from gate.records import BASELINE, CANDIDATE, Evaluation, Record, Status, Witness
 from gate.sandbox.calls import CallFailure, JobKind, call
 from gate.sandbox.client import WorkerServer
@@ -87,7 +87,7 @@ def witness(
     if not witness_batches:
         return []
     largest = max(witness_batch.workload.bytes for witness_batch in witness_batches)
-    shared = roomy_folder(max(SHARED_BYTES, PIECES * largest) if device == "cpu" else 0)
+    shared = shared_memory_folder(max(SHARED_BYTES, PIECES * largest) if device == "cpu" else 0)
     if shared is None:
         reason = f"no room to share {PIECES * largest >> 20} MiB; enlarge /dev/shm, or set TMPDIR to a larger disk"
         return [Witness(Status.ENVIRONMENT, reason)] * len(witness_batches)

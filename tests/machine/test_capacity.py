@@ -1,10 +1,10 @@
-"""What no machine can hold is refused as a request, and laid to no candidate."""
+"""A workload too large for the machine is a bad request, and never a fault of the candidate."""
 
 import pytest
 
 from gate.errors import BadInputError
 from gate.machine import capacity
-from gate.machine.capacity import least_bytes, refuse_impossible
+from gate.machine.capacity import min_bytes, require_enough_memory
 from gate.records import Workload
 from tests.support import examples
 from tests.support.nvml_fake import FakeGpu, FakeNvml
@@ -14,12 +14,12 @@ GB = 1 << 30
 
 
 def refuse(workload, device="cpu", checked=True, **limits):
-    refuse_impossible([workload], device, examples.limits(**limits), checked=checked)
+    require_enough_memory([workload], device, examples.limits(**limits), checked=checked)
 
 
 def test_a_workload_beyond_this_machine_is_refused_with_what_it_needs(monkeypatch):
     monkeypatch.setattr(capacity, "memory_bytes", lambda: 16 * GB)
-    with pytest.raises(BadInputError, match=r"needs .* GB at least, and this machine has 16\.0 GB; choose a smaller"):
+    with pytest.raises(BadInputError, match=r"needs at least .* GB, but this machine has 16\.0 GB; choose a smaller"):
         refuse(HUGE)
 
 
@@ -30,9 +30,9 @@ def test_a_workload_beyond_the_limit_alone_names_the_limit(monkeypatch):
     refuse(Workload(64, 64, 8192, 64, "float32"), memory_mb=100 << 10)
 
 
-def test_the_scores_of_one_head_count_where_the_oracle_computes_them():
+def test_a_check_needs_memory_for_one_heads_score_matrix():
     long = Workload(1, 1, 100_000, 64, "float32")
-    assert least_bytes(long, checked=True) - least_bytes(long, checked=False) == 16 * 100_000**2
+    assert min_bytes(long, checked=True) - min_bytes(long, checked=False) == 16 * 100_000**2
     refuse(long, checked=False)
     with pytest.raises(BadInputError):
         refuse(long)
@@ -46,7 +46,7 @@ def test_on_a_gpu_its_own_memory_counts_and_not_the_hosts(monkeypatch):
         refuse(Workload(512, 64, 4096, 64, "float16"), "cuda")
 
 
-def test_where_no_driver_tells_only_what_no_gpu_holds_is_refused(monkeypatch):
+def test_without_a_driver_only_a_workload_larger_than_any_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(capacity, "_gpu_bytes", lambda: None)
     refuse(Workload(512, 64, 4096, 64, "float16"), "cuda")
     with pytest.raises(BadInputError, match="no GPU has more"):
@@ -61,7 +61,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_every_command_that_measures_refuses_it(command, kernel_gate, tmp_path):
+def test_every_command_that_measures_refuses_a_workload_too_large_for_the_machine(command, kernel_gate, tmp_path):
     folder = ("--kernels", examples.ADVERSARIAL) if "--impl" in command else ()
     said = kernel_gate(
         *command, *folder, "--device", "cpu", "--shape", "100000,100000,1024,64", "--out", tmp_path / "x"

@@ -1,4 +1,4 @@
-"""The one finder of CUDA's programs: in which order it looks, and what it says where there is none."""
+"""The finder of CUDA's programs: its search order, and its error if a program is missing."""
 
 import ast
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import gate
 from gate.errors import UnfitEnvironmentError
 from gate.machine import cuda_tools
-from gate.machine.cuda_tools import REMEDIES, find_tool, need_tool
+from gate.machine.cuda_tools import REMEDIES, find_tool, require_tool
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def machine(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "usr" / "bin"))
     monkeypatch.setattr(cuda_tools, "ROOT", tmp_path)
-    monkeypatch.setattr(cuda_tools, "_of_pip", lambda: ())
+    monkeypatch.setattr(cuda_tools, "_in_pip_packages", lambda: ())
 
     def put(place: str) -> str:
         path = tmp_path / place
@@ -31,17 +31,17 @@ def machine(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", REMEDIES)
-def test_without_a_program_the_remedy_is_said_and_the_machine_is_unfit(name, machine):
+def test_a_missing_program_makes_the_machine_unfit_and_names_the_remedy(name, machine):
     assert find_tool(name) is None
-    with pytest.raises(UnfitEnvironmentError, match=f"no {name}; .*(install|toolkit)"):
-        need_tool(name)
+    with pytest.raises(UnfitEnvironmentError, match=f"{name} is not installed; .*(install|toolkit)"):
+        require_tool(name)
 
 
-def test_cuda_home_goes_before_the_path_and_the_path_before_the_usual_places(machine, monkeypatch, tmp_path):
+def test_cuda_home_is_searched_before_the_path_and_the_path_before_the_usual_folders(machine, monkeypatch, tmp_path):
     last, middle, first = map(machine, ("usr/local/cuda/bin/nvcc", "usr/bin/nvcc", "mine/bin/nvcc"))
     assert find_tool("nvcc") == middle
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "mine"))
-    assert need_tool("nvcc") == first
+    assert require_tool("nvcc") == first
     monkeypatch.setenv("CUDA_HOME", "")
     Path(middle).unlink()
     assert find_tool("nvcc") == last
@@ -69,19 +69,19 @@ def test_programs_are_found_where_installers_put_them(name, place, machine):
     assert find_tool(name) == there
 
 
-def test_of_several_versions_the_newest_is_taken(machine):
+def test_the_newest_of_several_versions_is_used(machine):
     machine("opt/nvidia/nsight-compute/2024.10.2/ncu")
     machine("opt/nvidia/nsight-compute/2025.3.9/ncu")
     newest = machine("opt/nvidia/nsight-compute/2025.3.10/ncu")
     assert find_tool("ncu") == newest
 
 
-def test_what_is_not_executable_is_no_program(machine):
+def test_a_file_that_is_not_executable_is_not_a_program(machine):
     Path(machine("usr/bin/nvcc")).chmod(0o644)
     assert find_tool("nvcc") is None
 
 
-def test_programs_of_pips_packages_are_the_last_resort(monkeypatch, tmp_path):
+def test_programs_in_pip_packages_are_searched_last(monkeypatch, tmp_path):
     for name in ("CUDA_HOME", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(cuda_tools, "ROOT", tmp_path)
@@ -94,7 +94,7 @@ def test_programs_of_pips_packages_are_the_last_resort(monkeypatch, tmp_path):
     assert find_tool("cuobjdump") == str(program)
 
 
-def test_no_other_module_looks_for_cudas_programs():
+def test_no_other_module_searches_for_cudas_programs():
     """By what their code says: no string with a name of these programs is handed to a search, or names a toolkit."""
     for path in Path(gate.__file__).parent.rglob("*.py"):
         if path.name != "cuda_tools.py":

@@ -1,4 +1,4 @@
-"""What is fixed for a measurement, and that all of it is put back."""
+"""The flags and clocks locked for a measurement, and that all of them are restored."""
 
 import os
 import random
@@ -70,7 +70,7 @@ def test_attention_of_cudnn_stays_available_and_allocation_costs_no_kernel():
         assert not torch.utils.deterministic.fill_uninitialized_memory
 
 
-def test_on_leaving_everything_is_as_before():
+def test_leaving_the_context_restores_everything():
     before = everything()
     with lock_environment(seed=7):
         drawn()
@@ -78,7 +78,7 @@ def test_on_leaving_everything_is_as_before():
     assert everything() == before
 
 
-def test_an_exception_puts_everything_back_too():
+def test_an_exception_restores_everything():
     before = everything()
     with pytest.raises(RuntimeError), lock_environment():
         raise RuntimeError
@@ -86,7 +86,7 @@ def test_an_exception_puts_everything_back_too():
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_what_the_user_had_chosen_is_put_back(strict, monkeypatch):
+def test_the_users_own_flags_are_restored(strict, monkeypatch):
     monkeypatch.setenv(CUBLAS, ":16:8")
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     torch.use_deterministic_algorithms(True, warn_only=not strict)
@@ -113,7 +113,7 @@ assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == ("ieee", "tf32")
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="PyTorch before 2.9 has only the older names")
-def test_precision_set_by_its_newer_name_is_put_back():
+def test_precision_set_by_its_newer_name_is_restored():
     subprocess.run([sys.executable, "-W", "error", "-c", NEW_NAMES], check=True)
 
 
@@ -144,7 +144,7 @@ def test_a_plain_call_locks_from_then_on():
         locked.__exit__(None, None, None)
 
 
-def test_what_was_locked_before_a_failure_is_put_back(monkeypatch):
+def test_a_failure_restores_what_was_locked_before_it(monkeypatch):
     before = everything()
     with pytest.raises((TypeError, ValueError)):
         lock_environment(seed="not a number")
@@ -158,7 +158,7 @@ def root(monkeypatch):
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """A GPU that only pretends: no test may touch the clocks of a real one."""
+    """A fake GPU: no test may change the clocks of a real one."""
     return FakeNvml().install(monkeypatch)
 
 
@@ -181,13 +181,13 @@ def test_clocks_are_locked_within_the_context_alone(asked, locked, gpu, root, ha
     assert handlers()
 
 
-def test_without_a_default_clock_the_highest_is_held(gpu, root):
+def test_without_a_default_clock_the_highest_is_locked(gpu, root):
     gpu.errors["nvmlDeviceGetClock"] = nvml_fake.NOT_SUPPORTED
     with ClockLock(0):
         assert gpu.gpus[0].locked_mhz == (2040, 2040)
 
 
-def test_clocks_are_given_back_after_an_exception(gpu, root, handlers):
+def test_clocks_are_unlocked_after_an_exception(gpu, root, handlers):
     with pytest.raises(RuntimeError), ClockLock(0):
         raise RuntimeError
     assert gpu.gpus[0].locked_mhz is None
@@ -195,7 +195,7 @@ def test_clocks_are_given_back_after_an_exception(gpu, root, handlers):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_clocks_are_given_back_before_whoever_handled_the_signal_before_hears_of_it(number, gpu, root, handlers):
+def test_clocks_are_unlocked_before_the_former_signal_handler_runs(number, gpu, root, handlers):
     heard = []
     signal.signal(number, lambda *_: heard.append(gpu.gpus[0].locked_mhz))
     with ClockLock(0):
@@ -225,7 +225,7 @@ with ClockLock(0):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_process_that_is_ended_by_a_signal_gives_the_clocks_back_and_still_ends_by_it(number):
+def test_a_process_ended_by_a_signal_unlocks_the_clocks_and_still_ends_by_that_signal(number):
     with subprocess.Popen(
         [sys.executable, "-c", TERMINATED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -251,7 +251,7 @@ def test_clocks_that_cannot_be_locked_make_the_machine_unfit(error, gpu, root, h
     assert handlers()
 
 
-def test_clocks_are_not_locked_where_no_signal_could_give_them_back(gpu, root):
+def test_clocks_are_not_locked_if_no_signal_handler_could_unlock_them(gpu, root):
     said = []
 
     def enter():

@@ -1,4 +1,4 @@
-"""What env.json says. The GPU is one that only pretends."""
+"""The content of env.json. The GPU is a fake."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def on_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
-def test_what_is_written_is_what_is_returned(tmp_path, on_cpu):
+def test_the_written_environment_equals_the_returned_one(tmp_path, on_cpu):
     path = tmp_path / "artifacts" / "env.json"
     written = write_env(path)
     assert from_json(Environment, path.read_text(), "test") == written
@@ -60,7 +60,7 @@ def write_and_read(folder, **options):
     return (folder / "env.json").read_text()
 
 
-def test_the_gpu_is_the_visible_one_with_what_only_pytorch_knows(tmp_path, on_gpu):
+def test_the_gpu_is_the_visible_one_with_the_fields_that_only_pytorch_reports(tmp_path, on_gpu):
     table = json.loads(write_and_read(tmp_path))
     assert (table["device"], table["device_name"]) == ("cuda", "NVIDIA H200")
     gpu = table["gpu"]
@@ -85,7 +85,7 @@ def test_the_gpus_uuid_is_not_in_the_file(tmp_path, on_gpu):
     assert "GPU-" not in write_and_read(tmp_path)
 
 
-def test_a_driver_that_does_not_answer_makes_the_machine_unfit(tmp_path, on_gpu):
+def test_a_driver_that_fails_makes_the_machine_unfit(tmp_path, on_gpu):
     on_gpu.errors["nvmlInit"] = nvml_fake.MISMATCH
     with pytest.raises(UnfitEnvironmentError, match="reboot"):
         write_env(tmp_path / "env.json")
@@ -120,7 +120,7 @@ def git(folder, *arguments):
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def test_the_commit_and_whether_it_is_changed(tmp_path, on_cpu, monkeypatch):
+def test_the_environment_names_the_commit_and_whether_the_tree_is_dirty(tmp_path, on_cpu, monkeypatch):
     tree, out = tmp_path / "tree", tmp_path / "out"
     tree.mkdir()
     monkeypatch.chdir(tree)
@@ -136,7 +136,7 @@ def test_the_commit_and_whether_it_is_changed(tmp_path, on_cpu, monkeypatch):
     assert (changed.git_commit, changed.git_dirty) == (clean.git_commit, True)
 
 
-def test_a_path_that_cannot_be_written_says_so(tmp_path, on_cpu):
+def test_a_path_that_cannot_be_written_is_an_error(tmp_path, on_cpu):
     (tmp_path / "file").touch()
     with pytest.raises(UnwritableOutputError, match="choose an output path"):
         write_env(tmp_path / "file" / "env.json")

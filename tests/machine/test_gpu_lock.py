@@ -13,7 +13,7 @@ import pytest
 
 from gate.errors import UnfitEnvironmentError
 from gate.machine import gpu_lock as module
-from gate.machine.gpu_lock import gpu_lock, lock_folder, own_gpu
+from gate.machine.gpu_lock import exclusive_gpu, gpu_lock, lock_folder
 from tests.support.machines import tiny_disk
 from tests.support.nvml_fake import FakeNvml
 
@@ -36,7 +36,7 @@ def eager(monkeypatch):
 
 @contextlib.contextmanager
 def holder(folder: Path):
-    """Another process that has the lock, until its standard input ends."""
+    """Another process that holds the lock until its standard input ends."""
     command = [sys.executable, "-c", HOLD, GPU, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -51,7 +51,7 @@ def refuse(said: str) -> None:
 
 
 def held(folder: Path) -> bool:
-    """Whether someone else, as a fresh open of the file sees it, has the lock."""
+    """Whether another open of the file holds the lock."""
     with contextlib.suppress(UnfitEnvironmentError), gpu_lock(GPU, lambda _: None, timeout_s=0, folder=folder):
         return False
     return True
@@ -61,24 +61,24 @@ def lock_file(folder: Path) -> Path:
     return folder / f"kernel-gate-{GPU}.lock"
 
 
-def test_a_free_gpu_is_had_at_once_and_given_back(tmp_path):
+def test_a_free_gpu_is_locked_at_once_and_released(tmp_path):
     with gpu_lock(GPU, refuse, folder=tmp_path):
         assert held(tmp_path)
     assert not held(tmp_path)
 
 
-def test_it_is_given_back_after_an_exception(tmp_path):
+def test_the_lock_is_released_after_an_exception(tmp_path):
     with pytest.raises(RuntimeError), gpu_lock(GPU, refuse, folder=tmp_path):
         raise RuntimeError
     assert not held(tmp_path)
 
 
-def test_another_gpu_is_not_held(tmp_path):
+def test_another_gpu_is_not_locked(tmp_path):
     with gpu_lock(GPU, refuse, folder=tmp_path), gpu_lock(OTHER_GPU, refuse, folder=tmp_path):
         assert held(tmp_path)
 
 
-def test_the_wait_is_shown_with_who_has_the_gpu_and_ends_when_that_process_does(tmp_path):
+def test_a_wait_names_the_process_that_uses_the_gpu_and_ends_with_it(tmp_path):
     told = []
     with holder(tmp_path) as process:
 
@@ -110,7 +110,7 @@ def test_a_child_of_the_holder_does_not_keep_the_lock(tmp_path):
     assert free
 
 
-def test_a_wait_that_lasts_too_long_names_who_has_the_gpu(tmp_path):
+def test_a_wait_that_times_out_names_the_process_that_uses_the_gpu(tmp_path):
     with (
         holder(tmp_path) as process,
         pytest.raises(UnfitEnvironmentError, match=rf"process {process.pid}, since") as ended,
@@ -120,7 +120,7 @@ def test_a_wait_that_lasts_too_long_names_who_has_the_gpu(tmp_path):
     assert ended.value.exit_code == 69
 
 
-def test_the_same_holder_is_told_of_once(tmp_path, monkeypatch):
+def test_the_same_holder_is_reported_once(tmp_path, monkeypatch):
     told, slept = [], []
 
     def sleep(seconds):
@@ -146,7 +146,7 @@ def test_nothing_of_an_earlier_holder_is_left_in_the_file(tmp_path):
     assert datetime.fromisoformat(since).tzinfo is not None
 
 
-def test_a_new_holder_is_told_of_too(tmp_path):
+def test_a_new_holder_is_reported(tmp_path):
     told = []
     with gpu_lock(GPU, refuse, folder=tmp_path):
 
@@ -158,11 +158,11 @@ def test_a_new_holder_is_told_of_too(tmp_path):
 
         with pytest.raises(KeyboardInterrupt), gpu_lock(GPU, waiting, folder=tmp_path):
             pytest.fail("two have the lock")
-    assert told[1] == "waiting for the GPU: process 4242, since 2025-11-21T10:00:00+00:00, has it"
+    assert told[1] == "waiting for the GPU: process 4242, since 2025-11-21T10:00:00+00:00, uses it"
 
 
 @pytest.mark.parametrize("text", ["", "4242", "4242 yesterday", "rm -rf / 2025-11-21", "\x1b[31m", "\x00\xff" * 500])
-def test_what_others_wrote_into_the_file_is_not_repeated(text, tmp_path):
+def test_text_that_others_wrote_into_the_file_is_not_repeated(text, tmp_path):
     told = []
 
     def waiting(said):
@@ -173,7 +173,7 @@ def test_what_others_wrote_into_the_file_is_not_repeated(text, tmp_path):
         lock_file(tmp_path).write_text(text)
         with pytest.raises(KeyboardInterrupt), gpu_lock(GPU, waiting, folder=tmp_path):
             pytest.fail("two have the lock")
-    assert told == ["waiting for the GPU: another process has it"]
+    assert told == ["waiting for the GPU: another process uses it"]
 
 
 def test_every_user_may_take_the_lock_whatever_the_first_ones_umask(tmp_path):
@@ -212,11 +212,11 @@ def test_a_link_is_not_followed(target, tmp_path):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(lock_file(tmp_path))
-    with pytest.raises(UnfitEnvironmentError, match="not a plain file"), gpu_lock(GPU, refuse, folder=tmp_path):
+    with pytest.raises(UnfitEnvironmentError, match="not a regular file"), gpu_lock(GPU, refuse, folder=tmp_path):
         pytest.fail("took a pipe for a lock")
 
 
-def test_a_lock_that_cannot_be_opened_says_so(tmp_path):
+def test_a_lock_file_that_cannot_be_opened_is_an_error(tmp_path):
     absent = tmp_path / "absent"
     with (
         pytest.raises(UnfitEnvironmentError, match="cannot open the GPU's lock"),
@@ -225,7 +225,7 @@ def test_a_lock_that_cannot_be_opened_says_so(tmp_path):
         pytest.fail("locked nothing")
 
 
-def test_all_users_look_in_the_same_folder(tmp_path, monkeypatch):
+def test_all_users_share_the_same_lock_folder(tmp_path, monkeypatch):
     mine, everyones = tmp_path / "mine", tmp_path / "everyones"
     for folder, mode in ((mine, 0o755), (everyones, 0o1777)):
         folder.mkdir()
@@ -237,7 +237,7 @@ def test_all_users_look_in_the_same_folder(tmp_path, monkeypatch):
     assert lock_folder() == tmp_path
 
 
-def test_a_shared_folder_that_is_mounted_read_only_is_passed_over(monkeypatch, tmp_path):
+def test_a_shared_folder_that_is_mounted_read_only_is_skipped(monkeypatch, tmp_path):
     with tiny_disk(tmp_path / "fixed") as fixed:
         fixed.chmod(0o1777)
         subprocess.run(["mount", "-o", "remount,ro", fixed], check=True)
@@ -245,13 +245,13 @@ def test_a_shared_folder_that_is_mounted_read_only_is_passed_over(monkeypatch, t
         assert lock_folder() != fixed
 
 
-def test_a_full_disk_keeps_the_lock_or_names_itself(tmp_path):
+def test_on_a_full_disk_the_lock_works_or_the_error_names_the_disk(tmp_path):
     with tiny_disk(tmp_path / "full") as full:
         (full / f"kernel-gate-{GPU}.lock").touch()
         with contextlib.suppress(OSError):
             (full / "fill").write_bytes(bytes(1 << 17))
         second = gpu_lock(GPU, lambda _: None, timeout_s=0, folder=full)
-        with gpu_lock(GPU, refuse, folder=full), pytest.raises(UnfitEnvironmentError, match="still has"), second:
+        with gpu_lock(GPU, refuse, folder=full), pytest.raises(UnfitEnvironmentError, match="still uses"), second:
             pass
 
 
@@ -263,15 +263,15 @@ def gpu(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("asked", [False, True])
-def test_clocks_are_held_only_for_who_asks_and_given_back(gpu, asked):
-    with own_gpu(asked, refuse) as look:
+def test_clocks_are_locked_only_on_request_and_unlocked_afterwards(gpu, asked):
+    with exclusive_gpu(asked, refuse) as look:
         assert (gpu.gpus[0].locked_mhz is not None) is asked
         assert look().sm_clock_mhz is not None
     assert gpu.gpus[0].locked_mhz is None
 
 
-def test_the_gpu_is_ours_alone_while_we_measure(gpu, tmp_path):
-    with own_gpu(False, refuse):
+def test_the_gpu_is_locked_against_others_during_a_measurement(gpu, tmp_path):
+    with exclusive_gpu(False, refuse):
         (lock,) = tmp_path.iterdir()
         assert lock.name.startswith("kernel-gate-")
     assert gpu.sessions == 0

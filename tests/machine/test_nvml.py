@@ -1,4 +1,4 @@
-"""What the driver says of a GPU, and what becomes of what it does not say."""
+"""GPU properties and telemetry from the driver; a value that it does not report is null."""
 
 import contextlib
 import hashlib
@@ -61,7 +61,7 @@ def test_a_gpu_is_described_with_units(fake):
     )
 
 
-def test_the_uuid_itself_is_in_no_record(fake):
+def test_no_record_contains_the_uuid(fake):
     assert fake.gpus[0].uuid.removeprefix("GPU-")[:8] not in to_json(nvml.describe_gpu(0))
     with pytest.raises(ValueError, match="16 hexadecimal digits"):
         Gpu("NVIDIA L4", fake.gpus[0].uuid, "8.9")
@@ -74,7 +74,7 @@ def test_records_of_a_gpu_survive_their_json(fake):
     assert from_json(Telemetry, to_json(telemetry), "test") == telemetry
 
 
-def test_a_look_reads_the_state_of_now(fake, on_the_host):
+def test_telemetry_is_the_present_state(fake, on_the_host):
     fake.gpus[0].reasons, fake.gpus[0].pids = 0x20 | 0x4, (OURS, OTHERS)
     fake.gpus[0].violations_ns[1] = 7
     assert nvml.read_telemetry(0, {OURS}) == GpuState(
@@ -107,7 +107,7 @@ OPTIONAL = {
 
 @pytest.mark.parametrize("error", [nvml_fake.NOT_SUPPORTED, nvml_fake.NO_PERMISSION, nvml_fake.UNKNOWN])
 @pytest.mark.parametrize(("function", "field"), OPTIONAL.items())
-def test_what_a_gpu_does_not_tell_is_absent(function, field, error, fake):
+def test_properties_that_a_gpu_does_not_report_are_null(function, field, error, fake):
     fake.errors[function] = error
     assert getattr(nvml.describe_gpu(0), field) is None
 
@@ -126,7 +126,7 @@ def test_what_a_gpu_does_not_tell_is_absent(function, field, error, fake):
     ],
 )
 @pytest.mark.parametrize("error", [nvml_fake.NOT_SUPPORTED, nvml_fake.NO_PERMISSION, nvml_fake.UNKNOWN])
-def test_what_a_look_cannot_see_is_not_measured_and_all_else_is(functions, fields, error, fake):
+def test_unsupported_telemetry_is_null_and_the_rest_is_measured(functions, fields, error, fake):
     fake.gpus[0].pids = (OTHERS,)
     fake.errors.update(dict.fromkeys(functions, error))
     seen = nvml.read_telemetry(0)
@@ -134,7 +134,7 @@ def test_what_a_look_cannot_see_is_not_measured_and_all_else_is(functions, field
     assert from_json(GpuState, to_json(seen), "test") == seen
 
 
-def test_what_a_look_sees_nothing_of_is_not_taken_for_unmeasured(fake):
+def test_zero_and_empty_telemetry_is_not_null(fake):
     fake.gpus[0].reasons = 0
     seen = nvml.read_telemetry(0)
     assert (seen.throttle_reasons, seen.foreign_processes, seen.recovery_action) == ((), 0, "none")
@@ -192,7 +192,7 @@ def test_a_driver_that_does_not_start_makes_the_machine_unfit_and_says_what_to_d
 @pytest.mark.parametrize(
     "function", ["nvmlDeviceGetHandleByIndex", "nvmlDeviceGetTemperature", "nvmlDeviceGetClockInfo"]
 )
-def test_a_gpu_that_is_lost_meanwhile_is_not_taken_for_one_that_does_not_tell(function, error, fake):
+def test_a_gpu_lost_meanwhile_is_an_error_and_not_an_unsupported_query(function, error, fake):
     fake.errors[function] = error
     with pytest.raises(UnfitEnvironmentError, match="reboot"):
         nvml.read_telemetry(0)
@@ -226,7 +226,7 @@ def test_every_session_is_closed(error, fake):
         ("MIG-unknown", []),
     ],
 )
-def test_only_visible_gpus_are_seen_in_cudas_order(visible, names, two, monkeypatch):
+def test_visible_gpus_are_listed_in_cudas_order(visible, names, two, monkeypatch):
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert nvml.gpu_names() == names
@@ -268,7 +268,7 @@ def test_on_the_host_every_process_that_is_not_ours_is_foreign(pids, own, foreig
         ((), (OURS,), 0),
     ],
 )
-def test_in_a_container_ours_may_go_by_another_number(pids, own, foreign, fake, in_a_container):
+def test_in_a_container_our_processes_may_have_other_ids(pids, own, foreign, fake, in_a_container):
     fake.gpus[0].pids = pids
     assert nvml.read_telemetry(0, own).foreign_processes == foreign
 
@@ -294,7 +294,7 @@ def test_a_gpu_that_idles_or_works_to_its_power_limit_is_not_disturbed(reasons):
 @pytest.mark.parametrize(
     "reason", ["hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown"]
 )
-def test_a_throttled_replicate_must_be_repeated(reason, when):
+def test_throttling_disturbs_a_replicate(reason, when):
     looks = telemetry(**{when: {"throttle_reasons": ("gpu_idle", reason)}})
     assert looks.disturbances == (f"throttled ({reason})",)
 
@@ -305,19 +305,19 @@ def test_the_same_reason_is_named_once():
 
 
 @pytest.mark.parametrize("policy", ["thermal", "board_limit"])
-def test_throttling_between_the_looks_shows_in_its_counter(policy):
+def test_throttling_between_two_readings_shows_in_its_counter(policy):
     assert telemetry({"throttled_ns": {policy: 5}}, {"throttled_ns": {policy: 6}}).disturbances == (
         f"throttled ({policy})",
     )
     assert telemetry({"throttled_ns": {policy: 5}}, {"throttled_ns": {policy: 5}}).disturbances == ()
 
 
-def test_a_counter_seen_only_once_shows_nothing():
+def test_a_counter_read_only_once_shows_no_throttling():
     assert telemetry({}, {"throttled_ns": {"thermal": 5}}).disturbances == ()
     assert telemetry({"throttled_ns": {"thermal": None}}, {"throttled_ns": {"thermal": 5}}).disturbances == ()
 
 
-def test_a_replicate_is_measured_by_what_was_read_before_and_after_it():
+def test_a_replicates_disturbances_come_from_the_readings_before_and_after_it():
     whole = examples.gpu_state()
     assert Telemetry(whole, whole).unmeasured == ()
     assert Telemetry(whole, replace(whole, power_w=None)).unmeasured == ("power_w",)
@@ -331,7 +331,7 @@ def test_a_cap_is_a_warning_and_no_disturbance(policy):
     assert looks.warnings == (f"clocks were capped ({policy})",)
 
 
-def test_the_power_cap_is_named_once_by_whichever_way_it_shows():
+def test_a_power_cap_that_shows_in_two_counters_is_named_once():
     capped = {"throttle_reasons": ("sw_power_cap",)}
     looks = telemetry({**capped, "throttled_ns": {"power": 1}}, {"throttled_ns": {"power": 2}})
     assert looks.warnings == ("clocks were capped (power)",)
@@ -343,7 +343,7 @@ def test_heat_is_a_warning_over_80_degrees(degrees, warned):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_replicate_beside_another_process_must_be_repeated(when):
+def test_another_process_on_the_gpu_disturbs_a_replicate(when):
     assert telemetry(**{when: {"foreign_processes": 2}}).disturbances == ("other processes on the GPU (2)",)
 
 
@@ -362,7 +362,7 @@ def test_a_gpu_that_needs_recovery_disturbs(when):
     assert said == ("the GPU needs recovery (gpu_reset)",)
 
 
-def test_every_disturbance_is_told():
+def test_every_disturbance_is_listed():
     bad = {
         "throttle_reasons": ("hw_slowdown",),
         "foreign_processes": 1,

@@ -1,4 +1,4 @@
-"""What a machine may lack: one line names it and its remedy before anything starts, and no candidate is blamed."""
+"""A fault of the machine is one line with its remedy before anything starts, and no candidate is blamed."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from gate.errors import MACHINE_REMEDIES, UnfitEnvironmentError, explain_machine, machine_fault_in
 from gate.machine import preflight
-from gate.machine.preflight import cache_root, faults, full_disk, require_fit_machine, roomy_folder
+from gate.machine.preflight import cache_root, faults, full_disk, require_fit_machine, shared_memory_folder
 from gate.runtime.device.cpu import MAX_SHARED_BYTES
 from gate.settings.model import LimitSettings
 from gate.witness.coordinator import PIECES, witness, witness_batch_of
@@ -60,21 +60,21 @@ def test_a_disk_without_room_is_named_with_what_is_needed(variable, needed, tmp_
         assert full_disk() == found("cuda")[0]
 
 
-def test_a_temporary_folder_that_is_not_there_is_named(monkeypatch, tmp_path):
+def test_a_missing_temporary_folder_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
     assert found("cuda") == [
         f"TMPDIR names {tmp_path}/gone, which is no folder that can be used; make it, or unset TMPDIR"
     ]
 
 
-def test_a_cache_that_is_not_there_yet_is_no_fault_and_is_not_made(monkeypatch, tmp_path):
+def test_a_cache_that_does_not_exist_yet_is_no_fault_and_is_not_created(monkeypatch, tmp_path):
     monkeypatch.setenv("KERNEL_GATE_CACHE", str(tmp_path / "not" / "yet"))
     assert found("cuda") == []
     assert not (tmp_path / "not").exists()
 
 
 @pytest.mark.parametrize("place", ["file/cache", "/proc/cache", "/dev/null"])
-def test_a_cache_where_none_can_be_made_is_named(place, monkeypatch, tmp_path):
+def test_a_cache_that_cannot_be_created_is_named(place, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("KERNEL_GATE_CACHE", str(tmp_path / place))
     (fault,) = found("cuda")
@@ -102,7 +102,7 @@ as_another_user = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be
     ("home", "fault"),
     [("os.environ.pop('HOME', None)", "this user has no home folder"), ("os.environ['HOME'] = '/'", "/.cache")],
 )
-def test_a_user_without_a_home_or_with_one_that_is_read_only_is_told(home, fault):
+def test_a_missing_or_read_only_home_folder_is_named(home, fault):
     leave = f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})"
     forget = "[os.environ.pop(name, None) for name in ('KERNEL_GATE_CACHE', 'XDG_CACHE_HOME', 'TMPDIR')]"
     (said,) = found_after(f"{leave}; {forget}; {home}")
@@ -111,7 +111,7 @@ def test_a_user_without_a_home_or_with_one_that_is_read_only_is_told(home, fault
 
 
 @as_another_user
-def test_a_temporary_folder_of_another_users_is_told(tmp_path):
+def test_a_temporary_folder_of_another_user_is_named(tmp_path):
     leave = f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})"
     (first, *_) = found_after(leave, TMPDIR="/var", KERNEL_GATE_CACHE=NOT_MADE)
     assert first == "the temporary folder /var cannot be written (Permission denied); set TMPDIR to another folder"
@@ -151,15 +151,15 @@ def test_a_limit_of_processes_counts_those_that_the_user_has():
 
 
 def test_memory_is_shared_where_there_is_room(monkeypatch, tmp_path):
-    assert roomy_folder(1 << 62) is None
+    assert shared_memory_folder(1 << 62) is None
     monkeypatch.setattr(preflight, "SHARED", tmp_path / "none")
-    assert roomy_folder(0) != tmp_path / "none"
+    assert shared_memory_folder(0) != tmp_path / "none"
     monkeypatch.setattr(preflight, "SHARED", tmp_path)
-    assert roomy_folder(1) == tmp_path
+    assert shared_memory_folder(1) == tmp_path
     assert PIECES * MAX_SHARED_BYTES <= preflight.SHARED_BYTES
 
 
-def test_without_room_to_share_both_places_are_named(monkeypatch, tmp_path):
+def test_without_shared_memory_both_folders_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(preflight, "SHARED_BYTES", 1 << 62)
     (fault,) = found("cpu")
     assert f"{preflight.SHARED} has" in fault
@@ -170,11 +170,11 @@ def test_without_room_to_share_both_places_are_named(monkeypatch, tmp_path):
 def test_a_witness_uses_the_disk_where_shared_memory_is_small(monkeypatch, tmp_path, server, witness_server):
     with tiny_disk(tmp_path / "shm") as shm:
         monkeypatch.setattr(preflight, "SHARED", shm)
-        assert roomy_folder(preflight.SHARED_BYTES) not in (shm, None)
+        assert shared_memory_folder(preflight.SHARED_BYTES) not in (shm, None)
 
 
 def test_a_witness_without_room_blames_the_machine_and_starts_nothing(monkeypatch):
-    monkeypatch.setattr("gate.witness.coordinator.roomy_folder", lambda size: None)
+    monkeypatch.setattr("gate.witness.coordinator.shared_memory_folder", lambda size: None)
     bout = witness_batch_of(examples.evaluation(), "cpu")
     (seen,) = witness(None, None, "cpu", "made_up", "kernel.py", [bout], 1.0)
     assert seen.status == "environment"
@@ -182,7 +182,7 @@ def test_a_witness_without_room_blames_the_machine_and_starts_nothing(monkeypatc
 
 
 @pytest.mark.parametrize("number", MACHINE_REMEDIES)
-def test_an_error_of_the_machine_names_its_file_and_a_remedy(number):
+def test_a_machine_error_names_the_file_and_a_remedy(number):
     said = explain_machine(OSError(number, os.strerror(number), "/a/file"))
     assert said == f"/a/file: {os.strerror(number)}; {MACHINE_REMEDIES[number]}"
 
@@ -201,7 +201,7 @@ def test_another_error_is_not_the_machines(error):
         "tmpxft_1.cpp4.ii: Read-only file system",
     ],
 )
-def test_a_compiler_that_the_machine_failed_is_understood(line):
+def test_a_compiler_error_caused_by_the_machine_is_recognised(line):
     fault = machine_fault_in(f"$ c++ a.cpp\na.cpp: In function f\n{line}\ncompilation terminated.")
     assert fault is not None
     assert fault.startswith(line)
@@ -217,8 +217,8 @@ def test_a_run_on_a_full_disk_ends_at_once_and_starts_nothing(kernel_gate, monke
             assert (answer.code, str(disk) in answer.complaint) == (69, True)
 
 
-def test_a_build_that_fills_the_disk_is_laid_to_the_machine(kernel_gate, tmp_path, monkeypatch):
-    """Really: the compiler itself says that nothing is left."""
+def test_a_build_that_fills_the_disk_is_a_fault_of_the_machine(kernel_gate, tmp_path, monkeypatch):
+    """With a real compiler on a full disk."""
     with tiny_disk(tmp_path / "cache") as disk:
         monkeypatch.setenv("KERNEL_GATE_CACHE", str(disk))
         monkeypatch.setattr(preflight, "CACHE_BYTES", 0)
@@ -238,8 +238,8 @@ def attention(q, k, v, scale, causal, out):
 """
 
 
-def test_a_candidate_whose_compiler_finds_no_room_is_not_blamed(python_candidate, tmp_path):
-    """Really: it writes where load_inline and torch.compile would, on a disk that was roomy enough to begin."""
+def test_a_full_disk_during_compilation_is_not_blamed_on_the_candidate(python_candidate, tmp_path):
+    """With a real candidate that writes where load_inline and torch.compile would, on a disk with room to start."""
     folder = python_candidate(FILLS_THE_DISK)
     little = "from gate.machine import preflight\npreflight.TEMPORARY_BYTES = 1 << 19\npreflight.SHARED_BYTES = 0\n"
     asked = ("--impl", "made_up", "--kernels", folder.parent, "--out", tmp_path / "out", *SMALL_RUN[3:])
@@ -250,7 +250,7 @@ def test_a_candidate_whose_compiler_finds_no_room_is_not_blamed(python_candidate
     assert (code, "the temporary folder" in out) == (69, True), out + err
 
 
-def test_resource_is_not_changed_by_looking():
+def test_checking_the_limits_does_not_change_them():
     before = [resource.getrlimit(getattr(resource, name)) for name in LIMITS]
     found()
     assert [resource.getrlimit(getattr(resource, name)) for name in LIMITS] == before

@@ -1,4 +1,4 @@
-"""How programs are started: with an environment of Kernel Gate's making, wherever in the code that happens."""
+"""Every program starts with Kernel Gate's stripped environment."""
 
 import ast
 import os
@@ -10,7 +10,7 @@ import pytest
 import gate
 from gate.build.nvcc import nvcc_version
 from gate.machine.cuda_tools import find_tool
-from gate.machine.host import said_by
+from gate.machine.host import first_output_line
 from gate.machine.programs import ALLOWED_ENVIRONMENT, run_program, stripped_environment
 
 PYTHONS = str(Path(sys.executable).parent)
@@ -51,24 +51,24 @@ def test_a_program_gets_no_variable_of_the_users(monkeypatch):
     assert not names & set(BY_ACCIDENT)
 
 
-def test_a_program_waits_for_no_input_and_gets_what_it_is_given():
+def test_a_program_gets_the_given_input_or_none():
     assert run_program(["cat"]).stdout == b""
     assert run_program(["cat"], input=b"text").stdout == b"text"
 
 
-def test_what_a_program_calls_is_found_beside_it(tmp_path, monkeypatch):
+def test_a_program_finds_its_helpers_in_its_own_folder(tmp_path, monkeypatch):
     for name, line in (("outer", "exec inner"), ("inner", "echo beside")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
         (tmp_path / name).chmod(0o755)
     outer = str(tmp_path / "outer")
-    assert run_program([outer], beside=True).stdout == b"beside\n"
+    assert run_program([outer], own_folder_first=True).stdout == b"beside\n"
     assert run_program([outer]).returncode == 127
 
 
 def test_git_reads_this_folder_whatever_repository_the_user_works_in(monkeypatch, tmp_path):
-    here = said_by("git", "rev-parse", "--git-dir")
+    here = first_output_line("git", "rev-parse", "--git-dir")
     monkeypatch.setenv("GIT_DIR", str(tmp_path))
-    assert said_by("git", "rev-parse", "--git-dir") == here
+    assert first_output_line("git", "rev-parse", "--git-dir") == here
 
 
 @pytest.mark.skipif(find_tool("nvcc") is None, reason="no nvcc here: install the CUDA toolkit")

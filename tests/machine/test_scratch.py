@@ -1,4 +1,4 @@
-"""A job's temporary folder: its own while the job runs, and gone afterwards whatever was left in it."""
+"""A job's temporary folder: private while the job runs, and removed afterwards with all files in it."""
 
 import errno
 import io
@@ -39,7 +39,7 @@ def folder_of(ending):
     return Path(folder)
 
 
-def test_whatever_asks_for_a_temporary_folder_in_a_job_gets_the_jobs_own(running):
+def test_temporary_files_of_a_job_lie_in_the_jobs_folder(running):
     first, second = (folder_of(running(SAYS_WHERE)) for _ in range(2))
     assert first != second
     assert first.parent == second.parent
@@ -95,7 +95,7 @@ def test_a_tree_deeper_than_a_path_may_be_long_is_removed(here):
     assert list(here.iterdir()) == []
 
 
-def test_what_takes_too_long_to_remove_does_not_hold_up_the_answer_and_goes_with_the_server(here, monkeypatch):
+def test_a_slow_removal_does_not_delay_the_answer_and_ends_when_the_server_ends(here, monkeypatch):
     monkeypatch.setattr(scratch, "REMOVAL_S", 0.01)
     monkeypatch.setattr(scratch, "REMOVE", ("sh", "-c", 'read forever < "$0/fifo"'))
     with scratch.temporary_folder() as folder:
@@ -106,7 +106,7 @@ def test_what_takes_too_long_to_remove_does_not_hold_up_the_answer_and_goes_with
     assert eventually(lambda: not Path(folder).exists())
 
 
-def test_where_no_temporary_folder_can_be_made_the_machine_is_named_and_what_to_do(monkeypatch):
+def test_a_temporary_folder_that_cannot_be_created_is_a_machine_fault_with_a_remedy(monkeypatch):
     def full(**_):
         raise OSError(errno.ENOSPC, "No space left on device", "/full/kg-x")
 
@@ -125,7 +125,7 @@ def test_a_job_that_cannot_be_forked_leaves_no_folder(here, monkeypatch):
     assert list(here.iterdir()) == []
 
 
-def test_a_socket_fits_into_a_jobs_temporary_folder_however_long_the_path_of_the_users(tmp_path, monkeypatch):
+def test_a_sockets_path_fits_even_if_the_users_temporary_folder_has_a_long_path(tmp_path, monkeypatch):
     long = tmp_path / ("long" * 30)
     long.mkdir()
     monkeypatch.setenv("TMPDIR", str(long))
@@ -136,7 +136,7 @@ def test_a_socket_fits_into_a_jobs_temporary_folder_however_long_the_path_of_the
 
 
 @pytest.mark.parametrize("usable", [True, False])
-def test_a_long_path_is_kept_where_there_is_no_shorter_one(usable, monkeypatch):
+def test_a_long_path_is_kept_if_no_shorter_one_is_writable(usable, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", long := "/" + "x" * 60)
     monkeypatch.setattr(os, "access", lambda path, mode: usable)
     assert scratch.parent_folder() == (scratch.SHORT_PARENT if usable else long)

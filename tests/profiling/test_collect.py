@@ -201,7 +201,7 @@ def test_ncu_that_hangs_is_ended_with_all_it_started(ncu, tmp_path):
 def test_without_ncu_the_reason_says_how_to_get_it(server, no_cuda_tools):
     said = open_profiler(server, 1.0, Options())
     assert isinstance(said, str)
-    assert said.startswith("no ncu; install Nsight Compute")
+    assert said.startswith("ncu is not installed; install Nsight Compute")
 
 
 def test_ncu_that_does_not_run_says_so(server, tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ BOTH = (
 def test_without_ncu_the_answer_is_one_line_the_remedy_and_69(kernel_gate, no_cuda_tools):
     said = kernel_gate("profile", "--impl", "wmma", "--shape", "32,8,512,64")
     assert said.code == 69
-    assert "no ncu" in said.complaint
+    assert "ncu is not installed" in said.complaint
     assert "install Nsight Compute" in said.complaint
 
 
