@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ from tests.support import examples
 from tests.support.bare import make_bare_python
 
 
+def pytest_configure() -> None:
+    """One thread a test process, set before anything imports torch: threads that wait for each other burn time."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def surroundings(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Builds are kept from one run of the tests to the next; two test processes share two processors."""
+    """Builds are kept from one run of the tests to the next."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERNEL_GATE_CACHE", str(request.config.cache.mkdir("builds")))
-        patch.setenv("OMP_NUM_THREADS", "1")
         patch.delenv("IMPL", raising=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts behind itself has it ignored
         yield

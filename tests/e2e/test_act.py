@@ -1,6 +1,7 @@
 """The whole of kernel-gate.yml as GitHub would run it, on this CPU, against a fake GitHub.
 
-act enforces neither permissions, concurrency nor time-outs: `test_static.py` reads those off the files.
+act enforces neither permissions, concurrency nor time-outs: `test_static.py` reads those off the files. The whole way
+of one pull request is run with the other tests; what else may happen on it with the slow ones.
 """
 
 import os
@@ -98,6 +99,7 @@ def test_a_push_without_the_tag_measures_nothing(origin, github, tmp_path):
     assert github.requests == []
 
 
+@pytest.mark.slow
 def test_a_push_with_the_tag_is_measured_and_judged(origin, github, tmp_path):
     known(origin, github, origin.base)
     github.compared[f"{BEFORE}...{origin.base}"] = ["kernels/wrong/kernel.py"]
@@ -143,6 +145,7 @@ def test_a_runner_that_has_nothing_but_python_makes_its_environments_and_judges(
     assert run.measurement.environment.torch.endswith("+cpu") or Path("/proc/driver/nvidia/version").exists()
 
 
+@pytest.mark.slow
 def test_a_candidate_that_fails_is_said_to_be_wrong(origin, github, tmp_path):
     topic(origin, github, "wrong")
     done = actrun.run(origin, github, "pull_request", pull_request(origin, github), tmp_path)
@@ -153,6 +156,7 @@ def test_a_candidate_that_fails_is_said_to_be_wrong(origin, github, tmp_path):
     assert (done.result("comment"), done.result("required")) == ("success", "failure")
 
 
+@pytest.mark.slow
 def test_a_candidate_that_crashes_takes_nothing_with_it(origin, github, tmp_path):
     topic(origin, github, "crashing")
     done = actrun.run(origin, github, "pull_request", pull_request(origin, github), tmp_path)
@@ -165,6 +169,7 @@ def test_a_candidate_that_crashes_takes_nothing_with_it(origin, github, tmp_path
 NOT_LET_THROUGH = {"plan": "success", "withdraw": "success", "required (into main)": "failure"}
 
 
+@pytest.mark.slow
 def test_kernels_without_the_tag_are_not_measured_and_not_let_through(origin, github, tmp_path):
     topic(origin, github, "right", message="no tag")
     done = actrun.run(origin, github, "pull_request", pull_request(origin, github), tmp_path)
@@ -172,6 +177,7 @@ def test_kernels_without_the_tag_are_not_measured_and_not_let_through(origin, gi
     assert github.writes() == []
 
 
+@pytest.mark.slow
 def test_a_pass_does_not_stay_on_show_for_a_commit_that_is_not_measured(origin, github, tmp_path):
     topic(origin, github, "right", message="no tag")
     passed = Marker("right@cpu", "d" * 40, 9041, 41, 1, Outcome.PASS)
@@ -184,6 +190,7 @@ def test_a_pass_does_not_stay_on_show_for_a_commit_that_is_not_measured(origin, 
     assert (marker.sha, marker.outcome) == (origin.head, Outcome.ENVIRONMENT)
 
 
+@pytest.mark.slow
 def test_a_new_title_is_nothing_new_and_leaves_the_required_check_alone(origin, github, tmp_path):
     topic(origin, github, "right", message="no tag")
     event = pull_request(origin, github) | {"action": "edited", "changes": {"title": {"from": "Old"}}}
@@ -191,6 +198,7 @@ def test_a_new_title_is_nothing_new_and_leaves_the_required_check_alone(origin, 
     assert done.results == {"plan": "success", "withdraw": "success", "required (nothing new)": "success"}, done.log
 
 
+@pytest.mark.slow
 def test_another_base_is_looked_at_anew(origin, github, tmp_path):
     topic(origin, github, "right", message="no tag")
     event = pull_request(origin, github) | {"action": "edited", "changes": {"base": {"ref": {"from": "other"}}}}
@@ -198,6 +206,7 @@ def test_another_base_is_looked_at_anew(origin, github, tmp_path):
     assert done.results == NOT_LET_THROUGH, done.log
 
 
+@pytest.mark.slow
 def test_a_fork_is_not_measured_by_itself(origin, github, tmp_path):
     topic(origin, github, "right", fork=True)
     done = actrun.run(origin, github, "pull_request", pull_request(origin, github, fork=True), tmp_path)
@@ -205,6 +214,7 @@ def test_a_fork_is_not_measured_by_itself(origin, github, tmp_path):
     assert github.writes() == []
 
 
+@pytest.mark.slow
 def test_a_fork_is_measured_when_a_maintainer_dispatches_the_reviewed_commit(origin, github, tmp_path):
     topic(origin, github, "wrong", fork=True)
     inputs = {"IMPL": "wrong", "pr": str(PR), "sha": origin.head}
@@ -213,7 +223,10 @@ def test_a_fork_is_measured_when_a_maintainer_dispatches_the_reviewed_commit(ori
     assert (marker.sha, marker.outcome) == (origin.head, Outcome.REJECTED), done.log
 
 
-@pytest.mark.parametrize("impl", ["nobody", "$(touch pwned)", '";exit 0;"', "../../etc"])
+@pytest.mark.parametrize(
+    "impl",
+    ["$(touch pwned)", *(pytest.param(name, marks=pytest.mark.slow) for name in ("x", '";exit 0;"', "../etc"))],
+)
 def test_a_dispatch_of_no_candidate_ends_at_the_plan(impl, origin, github, tmp_path):
     known(origin, github, origin.base)
     done = actrun.run(origin, github, "workflow_dispatch", {"inputs": {"IMPL": impl, "pr": "", "sha": ""}}, tmp_path)
@@ -221,6 +234,7 @@ def test_a_dispatch_of_no_candidate_ends_at_the_plan(impl, origin, github, tmp_p
     assert not list(tmp_path.rglob("pwned"))
 
 
+@pytest.mark.slow
 def test_nobody_dispatches_who_may_not_push(origin, github, tmp_path):
     known(origin, github, origin.base)
     github.permissions[actrun.ACTOR] = "read"
@@ -229,6 +243,7 @@ def test_nobody_dispatches_who_may_not_push(origin, github, tmp_path):
     assert "may not dispatch this" in done.log
 
 
+@pytest.mark.slow
 def test_a_pull_request_cannot_bring_its_own_judge_policy_or_actions(origin, github, tmp_path):
     own = {
         "gate.toml": "[gates]\nspeedup = 1.0\n[workloads]\ncpu = ['1,1,1,1,float32']\n",
@@ -244,6 +259,7 @@ def test_a_pull_request_cannot_bring_its_own_judge_policy_or_actions(origin, git
     assert "1,2,64,32 float32, correct:" in body.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_actions_of_the_pull_requests_own_are_not_the_ones_that_run(origin, github, tmp_path):
     """What is checked out in the folder where the workflow runs is the merge commit, as on GitHub."""
     topic(origin, github, "wrong")
@@ -255,6 +271,7 @@ def test_actions_of_the_pull_requests_own_are_not_the_ones_that_run(origin, gith
     assert marker.outcome is Outcome.REJECTED, done.log
 
 
+@pytest.mark.slow
 def test_a_forged_artifact_gets_no_verdict_and_no_pass(origin, github, tmp_path):
     """Of another candidate, which is correct and fast: what was asked for counts, not what the file says.
 
