@@ -1,5 +1,6 @@
 """The pages for readers: links lead somewhere, and files, tests and candidates that they name exist."""
 
+import json
 import re
 from configparser import ConfigParser
 from fnmatch import fnmatch
@@ -10,7 +11,7 @@ import pytest
 from gate.report.markdown import markdown
 from gate.settings.load import load_settings
 from gate.verdict.evidence_file import load_evidence, measurement_of
-from gate.verdict.judge import judge
+from gate.verdict.judge import NEXT_STEPS, judge
 
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
@@ -121,6 +122,17 @@ def test_an_example_is_what_is_commented_on_a_recorded_measurement_now(name, rec
     measurement = measurement_of(load_evidence(ROOT / f"baselines/nvidia-h200/candidates/{recorded}.json"))
     comment = markdown(judge(measurement, load_settings(ROOT / "gate.toml").gates))
     assert text_of(f"docs/examples/comment-{name}.md") == comment, "run `make reference`"
+
+
+def test_the_guide_lists_the_gates_in_the_order_in_which_they_are_applied():
+    table = text_of("docs/perf_guardrails.md").partition("| gate | passes if |")[2].partition("\n\n")[0]
+    listed = [row.split("|")[1].strip() for row in table.splitlines()[2:]]
+    verdicts = json.loads(text_of("tests/golden/recorded_verdicts.json")).values()
+    for verdict in verdicts:
+        for workload in {workload for _, workload, _ in verdict["gates"]}:
+            names = [name for name, of, _ in verdict["gates"] if of == workload]
+            assert names == [name for name in listed if name in names]
+    assert {name for steps in NEXT_STEPS.values() for name in steps} <= set(listed)
 
 
 def test_the_architecture_page_has_the_floors_that_are_enforced():
