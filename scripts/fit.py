@@ -16,7 +16,7 @@ def command(path: Path) -> int:
     from gate.errors import BadInputError
     from gate.github.job_summary import append
     from gate.records import EXIT_CODES, Outcome, Run
-    from gate.report.markdown import escape
+    from gate.report.escaping import escape
     from gate.verdict.evidence_file import load_evidence
     from gate.verdict.fitness import machine_findings
 

@@ -21,7 +21,7 @@ def command(settings: Settings) -> int:
     from gate.github.job_summary import append, outputs
     from gate.github.plan import Asked, plan
     from gate.github.repository import GithubReader
-    from gate.report.markdown import safe
+    from gate.report.escaping import safe
 
     event = read_event(os.environ)
     place = context_of(os.environ, event)

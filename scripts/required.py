@@ -19,7 +19,7 @@ def command(needs: str) -> int:
     from gate.errors import BadInputError
     from gate.github.job_summary import append
     from gate.github.required import answer, exit_code
-    from gate.report.markdown import safe
+    from gate.report.escaping import safe
 
     try:
         seen = json.loads(needs)

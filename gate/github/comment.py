@@ -16,7 +16,7 @@ from gate.github.context import GithubContext
 from gate.github.marker import marker_for
 from gate.github.sticky import Body, Delivery
 from gate.records import Estimate, Measurement, Outcome, Policy, Run, Workload
-from gate.report.markdown import MAX_COMMENT, MEND, Surroundings, markdown, no_verdict, safe
+from gate.report.markdown import MAX_COMMENT, Surroundings, markdown, no_verdict
 from gate.settings.model import Settings
 from gate.verdict.admission import judge_admitted
 from gate.verdict.evidence_file import load_evidence, measurement_of
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 Links = tuple[tuple[str, str], ...]
 NO_PULL_REQUEST = Delivery("kept", "there is no pull request to write on")
-ASK = (
-    "To have it judged, put `[bench]` into the message of the pull request's last commit, or let somebody who may "
-    "push start *Actions → kernel-gate → Run workflow* with its `pr` and `sha`."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +122,7 @@ def post(message: Message, place: GithubContext, author: str) -> Delivery:
 
 def withdraw(place: GithubContext, judged_now: Collection[str], reason: str, author: str) -> Delivery:
     """Says on the suites' comments that they are not of this commit, but on those of `judged_now`."""
-    then = f"Planned for this commit: {safe(reason, 500)}.\n\n{ASK}" if reason else MEND
-    text = no_verdict(Surroundings(links=place.links), then)
+    text = no_verdict(Surroundings(links=place.links), reason)
     return _on_pull(place, lambda pull: sticky.withdraw_comment(pull, place, judged_now, lambda _: text, author))
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from gate.records import Build, Evaluation, Outcome, Status
+from gate.report.escaping import escape
 from gate.report.facts import MARKS, headline
 from gate.report.html import page
-from gate.report.markdown import escape, markdown
+from gate.report.markdown import markdown
 from gate.report.terminal import terminal
 from tests.support import examples
 

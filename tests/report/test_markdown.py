@@ -7,7 +7,8 @@ import pytest
 
 from gate.github.annotations import annotate, workflow_command
 from gate.records import Build, Check, Correctness, Evaluation, Outcome, Status
-from gate.report.markdown import LEVELS, MAX_COMMENT, Surroundings, markdown, safe
+from gate.report.escaping import safe
+from gate.report.markdown import LEVELS, MAX_COMMENT, Surroundings, markdown
 from tests.support import examples
 
 HOSTILE = (
