@@ -29,7 +29,7 @@ PACED_ROUNDS = 2
 def run_replicate(plan: ReplicateRequest, device: Device) -> ReplicateAnswer:
     """All rounds of one replicate, warm-up dropped; ends at the first wrong output, or where they take too long."""
     started = time.perf_counter()
-    device.begin_peak()
+    device.reset_peak()
     rng = random.Random(plan.seed)
     order = rng.sample(list(plan.arms), len(plan.arms))
     executions: dict[str, Execution] = {}

@@ -1,1 +1,1 @@
-"""What runs a candidate on a device: devices, implementations, inputs, guarded tensors."""
+"""Runs an implementation on a device: devices, implementations, inputs, guarded tensors."""

@@ -1,4 +1,4 @@
-"""One implementation on one workload, with buffers of its own: refresh, launch, and look at what it did."""
+"""Runs one implementation on one workload, in its own buffers: refresh the inputs, launch, check the effects."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ INPUTS = ("q", "k", "v")
 
 
 class Execution:
-    """Owns q, k, v and out. Inputs are a function of a seed, so that they can be made again and never kept.
+    """Owns q, k, v and out, each (batch, heads, seq_len, head_dim). A seed reproduces the inputs: no copy is kept.
 
-    `capture`: launches what the device captured of the call, instead of the call itself.
+    `capture`: launches the captured call (a CUDA graph) instead of the call itself. Raises CaptureError.
     """
 
     def __init__(
@@ -50,31 +50,34 @@ class Execution:
         self._target = tensors["out"] if captured.output is None else captured.output
 
     def refresh(self, seed: int, distribution: Distribution = NORMAL) -> None:
-        """New inputs from `seed`, and an output that is NaN wherever it is not written."""
+        """Fills the inputs from `seed`, and the output with NaN: elements that the call does not write stay NaN."""
         self._seed, self._distribution = seed, distribution
         fill([self._buffers[name].tensor for name in INPUTS], seed, distribution)
         self._poison()
 
     def run(self) -> torch.Tensor:
-        """Runs once, untimed, and returns the output."""
+        """Runs once, untimed, and returns the output. Raises CandidateError."""
         with self._implementation.selected():
             self._output = self._launch()
         self._device.synchronize()
         return self._output
 
     def time_ms(self) -> float:
-        """Runs once from a cold cache and returns the time; `output` then holds what was timed."""
+        """Runs once from a cold cache and returns the milliseconds; `output` is then the output of the timed run."""
         with self._implementation.selected():
             elapsed, self._output = self._device.time(self._launch, self._poison)
         return elapsed
 
     def time_batch(self, count: int) -> tuple[float, float] | None:
-        """`count` runs in a row: milliseconds by the device's clock and by the host's, where it has its own."""
+        """Runs `count` times in a row: total milliseconds by the device's clock and by the host's.
+
+        None if the device has no clock of its own.
+        """
         with self._implementation.selected():
             return self._device.time_batch(self._launch, count)
 
     def synchronize(self) -> None:
-        """Waits until the device has done all that was asked of it."""
+        """Waits until the device has finished all work."""
         self._device.synchronize()
 
     def _poison(self) -> None:
@@ -82,11 +85,11 @@ class Execution:
 
     @property
     def output(self) -> torch.Tensor:
-        """What the last run wrote."""
+        """The output of the last run."""
         return self._output
 
     def pristine_inputs(self) -> list[torch.Tensor]:
-        """q, k and v as they were before the run, made anew, and contiguous."""
+        """q, k and v as they were before the run: generated again, contiguous."""
         inputs = [torch.empty(self._shape, dtype=self._dtype, device=self._device.kind) for _ in INPUTS]
         fill(inputs, self._seed, self._distribution)
         return inputs
@@ -97,14 +100,14 @@ class Execution:
         return [name for name, before in pairs if not torch.equal(self._buffers[name].tensor, before)]
 
     def differences(self, pristine: list[torch.Tensor]) -> list[torch.Tensor]:
-        """For q, k and v, whether the run wrote to it: on the device, for to read each is to wait for it."""
+        """For each of q, k and v, whether the run wrote to it: on the device, since reading it would wait."""
         return [(self._buffers[name].tensor != before).any() for name, before in zip(INPUTS, pristine, strict=True)]
 
     def overrun(self) -> list[str]:
-        """Names of the buffers that were written beside."""
+        """Names of the buffers with a write out of bounds."""
         return [name for name, buffer in self._buffers.items() if not buffer.intact()]
 
     def replaced(self) -> list[str]:
-        """Names of the buffers that became another tensor, each with what is other: `out (shape, storage)`."""
-        seen = {name: buffer.replaced() for name, buffer in self._buffers.items()}
-        return [f"{name} ({', '.join(changes)})" for name, changes in seen.items() if changes]
+        """Names of the buffers whose tensor was modified, with the changed properties: `out (shape, storage)`."""
+        changed = {name: buffer.replaced() for name, buffer in self._buffers.items()}
+        return [f"{name} ({', '.join(properties)})" for name, properties in changed.items() if properties]

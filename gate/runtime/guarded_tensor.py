@@ -1,4 +1,4 @@
-"""Tensors with guards: memory around them, and between their rows, that a correct kernel never writes."""
+"""Tensors with guard bytes around them and between their rows: a correct kernel never writes to these bytes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gate.runtime.device import Device
 
 GUARD_BYTES = 4096
 ALIGNMENT = 128
-"""Offsets are multiples of this, in bytes: every vector load stays aligned, and cache sets still differ."""
+"""Offsets are multiples of this number of bytes: vector loads stay aligned, and the cache sets still vary."""
 PADDING_BYTES = 16
-"""Between padded rows: vector loads of rows stay aligned."""
+"""Bytes between padded rows: vector loads of rows stay aligned."""
 
 Strides = tuple[int, ...]
 
@@ -25,13 +25,13 @@ def _contiguous(shape: Sequence[int]) -> Strides:
 
 
 def _heads_inside(shape: Sequence[int]) -> Strides:
-    """In memory (batch, seq_len, heads, head_dim), as a projection leaves it."""
+    """The memory order (batch, seq_len, heads, head_dim), as the output of a linear projection has it."""
     _, heads, seq_len, head_dim = shape
     return seq_len * heads * head_dim, head_dim, heads * head_dim, 1
 
 
 def _padded(shape: Sequence[int], padding: int) -> Strides:
-    """With so many elements after each row."""
+    """`padding` elements after every row."""
     _, heads, seq_len, head_dim = shape
     row = head_dim + padding
     return heads * seq_len * row, seq_len * row, row, 1
@@ -47,7 +47,7 @@ LAYOUTS: Mapping[Layout, Callable[[Sequence[int], int], Strides]] = {
 
 
 class GuardedTensor:
-    """A tensor at a random place within an allocation whose other bytes are a known random pattern."""
+    """A tensor at a random offset in an allocation; a known random pattern fills all other bytes of it."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class GuardedTensor:
         shift = (rng or random.Random()).randrange(0, GUARD_BYTES, ALIGNMENT)
         start, stop = GUARD_BYTES + shift, GUARD_BYTES + shift + span * dtype.itemsize
         memory = device.allocate(stop + 2 * GUARD_BYTES - shift)
-        self._between = _Between(memory[start:stop], shape, strides, dtype.itemsize)
+        self._row_gaps = _RowGaps(memory[start:stop], shape, strides, dtype.itemsize)
         self._guards = (memory[:start], memory[stop:])
         for guard in self._guards:
             guard.random_(0, 256)
@@ -71,25 +71,25 @@ class GuardedTensor:
         self._identity = self._identify()
 
     def intact(self) -> bool:
-        """Whether the bytes around the tensor, and between its rows, are as they were."""
+        """Whether the guard bytes around the tensor and between its rows are unchanged."""
         around = all(torch.equal(*pair) for pair in zip(self._guards, self._expected, strict=True))
-        return around and self._between.intact()
+        return around and self._row_gaps.intact()
 
     def replaced(self) -> list[str]:
-        """In what the tensor is no longer what was given: only Python candidates can change that."""
+        """The tensor's properties that are no longer the original ones; only Python candidates can change them."""
         now = self._identify()
-        return [name for name, was in self._identity.items() if now[name] != was]
+        return [name for name, original in self._identity.items() if now[name] != original]
 
     def _identify(self) -> dict[str, object]:
-        each = self.tensor
+        tensor = self.tensor
         return {
-            "type": type(each), "shape": each.shape, "dtype": each.dtype, "device": each.device,
-            "strides": each.stride(), "storage": each.data_ptr(),
+            "type": type(tensor), "shape": tensor.shape, "dtype": tensor.dtype, "device": tensor.device,
+            "strides": tensor.stride(), "storage": tensor.data_ptr(),
         }  # fmt: skip
 
 
-class _Between:
-    """The elements of a span that belong to no row."""
+class _RowGaps:
+    """The elements between the rows of a tensor."""
 
     def __init__(self, span: torch.Tensor, shape: Sequence[int], strides: Strides, itemsize: int) -> None:
         self._gaps: torch.Tensor | None = None

@@ -1,6 +1,6 @@
-"""What can play an arm, made callable: a compiled candidate, a Python candidate, an SDPA backend.
+"""Callable implementations of attention: a compiled candidate, a Python candidate, an SDPA backend, the empty launch.
 
-Runs in a candidate's own process only: loading a candidate is running it.
+Use this module in a candidate's sandboxed process only: to load a candidate is to run its code.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from gate.runtime.guarded_tensor import GuardedTensor
 DTYPE_CODES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # enum attention_dtype
 UNSUPPORTED_CODE = 1  # enum attention_status
 PYTHON_SOURCE = re.compile(r"(?P<file>.*\.py)(#(?P<config>[^/]*))?")
-MAX_WORDS = 2000
-"""Of what a candidate raises: a compiler's whole output may be among it."""
-MEANINGS = {1: "unsupported", 2: "launch failed"}
+MAX_ERROR_CHARS = 2000
+"""Of a candidate's exception text, which may contain a compiler's whole output."""
+MEANINGS = {1: "unsupported", 2: "launch failed"}  # enum attention_status
 
 
 class CandidateError(Exception):
-    """The candidate said, or showed, that it failed; `status` names how."""
+    """The candidate failed; `status` is the cause."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class CandidateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operands:
-    """One call's tensors, each (batch, heads, seq_len, head_dim), and its parameters."""
+    """The arguments of one call: tensors, each (batch, heads, seq_len, head_dim), scale and mask."""
 
     q: torch.Tensor
     k: torch.Tensor
@@ -53,55 +53,56 @@ class Operands:
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """A call whose arguments are settled. `workspace` is the scratch memory that it may write."""
+class BoundCall:
+    """A call with its arguments. `workspace` is the scratch memory that the call may write to."""
 
     launch: Launch
     workspace: GuardedTensor | None = None
 
 
 class Implementation(ABC):
-    """Something that computes attention."""
+    """An implementation of attention."""
 
     @abstractmethod
-    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> Bound:
-        """A call on these operands; it returns the tensor that holds the output.
+    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> BoundCall:
+        """Binds a call to these operands; the call returns the tensor that contains the output.
 
-        `workspace`, of another call of the same sizes, is used again where a call needs scratch memory.
+        `workspace`: scratch memory of another call with the same sizes, to use again. Launching may raise
+        CandidateError.
         """
 
     def selected(self) -> contextlib.AbstractContextManager[Any]:
-        """What must be in force while the call runs, kept out of the timed span."""
+        """A context that must be active during the call; it is entered before the timing starts."""
         return contextlib.nullcontext()
 
 
 class SdpaBackend(Implementation):
-    """`torch.nn.functional.scaled_dot_product_attention`, held to one backend."""
+    """`torch.nn.functional.scaled_dot_product_attention`, restricted to one backend."""
 
     def __init__(self, name: str) -> None:
         self._backend = getattr(torch.nn.attention.SDPBackend, BACKENDS[name])
 
-    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> Bound:  # noqa: ARG002
+    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> BoundCall:  # noqa: ARG002
         attention = torch.nn.functional.scaled_dot_product_attention
         q, k, v = operands.q, operands.k, operands.v
         causal, scale = operands.causal, operands.scale
-        return Bound(lambda: attention(q, k, v, is_causal=causal, scale=scale))
+        return BoundCall(lambda: attention(q, k, v, is_causal=causal, scale=scale))
 
     def selected(self) -> contextlib.AbstractContextManager[Any]:
         return torch.nn.attention.sdpa_kernel(self._backend)
 
 
 class Empty(Implementation):
-    """The empty launch: what the clock reads when nothing is done."""
+    """The empty launch: its time is the floor of the clock."""
 
-    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> Bound:  # noqa: ARG002
-        nothing = device.empty_launch()
+    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> BoundCall:  # noqa: ARG002
+        launch_empty = device.empty_launch()
 
         def launch() -> torch.Tensor:
-            nothing()
+            launch_empty()
             return operands.out
 
-        return Bound(launch)
+        return BoundCall(launch)
 
 
 class _Arguments(ctypes.Structure):
@@ -120,7 +121,7 @@ class _Arguments(ctypes.Structure):
 
 
 class CompiledCandidate(Implementation):
-    """A library that exports the two functions of kernels/attention.h."""
+    """A shared library that exports the two functions of kernels/attention.h."""
 
     def __init__(self, library: Path) -> None:
         loaded = ctypes.CDLL(str(library))
@@ -131,7 +132,7 @@ class CompiledCandidate(Implementation):
         self._workspace_bytes.argtypes = [ctypes.POINTER(_Arguments)]
         self._workspace_bytes.restype = ctypes.c_size_t
 
-    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> Bound:
+    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> BoundCall:
         arguments = _arguments(operands)
         arguments.stream = device.stream
         if workspace is None:
@@ -146,7 +147,7 @@ class CompiledCandidate(Implementation):
                 raise _error_of(code)
             return out
 
-        return Bound(launch, workspace)
+        return BoundCall(launch, workspace)
 
 
 def _arguments(operands: Operands) -> _Arguments:
@@ -164,73 +165,74 @@ def _arguments(operands: Operands) -> _Arguments:
 
 def _error_of(code: int) -> CandidateError:
     status = Status.UNSUPPORTED if code == UNSUPPORTED_CODE else Status.CRASHED
-    meaning = MEANINGS.get(code, "an error of its own")
+    meaning = MEANINGS.get(code, "an error code that attention.h does not define")
     return CandidateError(status, f"attention() returned {code} ({meaning})")
 
 
 class PythonCandidate(Implementation):
-    """A Python file that defines `attention(q, k, v, scale, causal, out)`; its tunables are there as globals."""
+    """A Python file that defines `attention(q, k, v, scale, causal, out)`; its tunables are set as globals."""
 
     def __init__(self, source: Path, config: Config | None = None) -> None:
         self._folder = str(source.parent)
         with candidate_errors(self._folder):
             module = python_loader.load(source, config or {})
             self._attention: Callable[..., object] = getattr(module, "attention", None)  # type: ignore[assignment]
-            fault = python_loader.fault(self._attention)
+            fault = python_loader.signature_fault(self._attention)
         if fault is not None:
             raise CandidateError(Status.CRASHED, f"{source.name} defines {fault}")
 
-    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> Bound:  # noqa: ARG002
-        attention, folder, each = self._attention, self._folder, operands
-        looked_at = False
+    def bind(self, operands: Operands, device: Device, workspace: GuardedTensor | None = None) -> BoundCall:  # noqa: ARG002
+        attention, folder, o = self._attention, self._folder, operands
+        checked = False
 
         def launch() -> torch.Tensor:
-            nonlocal looked_at
+            nonlocal checked
             with candidate_errors(folder):
-                answer = attention(each.q, each.k, each.v, each.scale, each.causal, each.out)
-            if answer is not None and not looked_at:
-                looked_at = True
-                _refuse_unwritten(answer, each.out)
-            return each.out
+                returned = attention(o.q, o.k, o.v, o.scale, o.causal, o.out)
+            if returned is not None and not checked:
+                checked = True
+                _refuse_unwritten(returned, o.out)
+            return o.out
 
-        return Bound(launch)
+        return BoundCall(launch)
 
 
-def _refuse_unwritten(answer: object, out: torch.Tensor) -> None:
-    """Raises CandidateError where the answer was returned, and `out` is NaN everywhere as it was before the call."""
-    if answer is out or not bool(out.isnan().all()):
+def _refuse_unwritten(returned: object, out: torch.Tensor) -> None:
+    """Raises CandidateError if the call returned another object and left `out` all NaN, as before the call."""
+    if returned is out or not bool(out.isnan().all()):
         return
-    kind = "tensor" if isinstance(answer, torch.Tensor) else type(answer).__name__
+    kind = "tensor" if isinstance(returned, torch.Tensor) else type(returned).__name__
     article = "an" if kind[0] in "aeiou" else "a"
     remedy = "write the result into `out`, e.g. out.copy_(result)"
     raise CandidateError(
-        Status.INCORRECT, f"attention() returned {article} {kind} and left `out` as it was; {remedy}"
+        Status.INCORRECT, f"attention() returned {article} {kind} and did not write to `out`; {remedy}"
     )
 
 
 @contextlib.contextmanager
 def candidate_errors(folder: str = "") -> Iterator[None]:
-    """Turns whatever a candidate's Python code raises into a CandidateError, with the line of a file in `folder`."""
+    """Turns any exception of a candidate's Python code into a CandidateError that names the line in `folder`."""
     try:
         yield
     except BaseException as error:
         no_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
         status = Status.OUT_OF_MEMORY if no_memory else Status.CRASHED
-        words = str(error)[:MAX_WORDS]
-        raise CandidateError(status, f"raised {type(error).__name__}: {words}{_where(error, folder)}") from error
+        text = str(error)[:MAX_ERROR_CHARS]
+        raise CandidateError(status, f"raised {type(error).__name__}: {text}{_location(error, folder)}") from error
 
 
-def _where(error: BaseException, folder: str) -> str:
-    """The innermost line of the candidate's that it came through."""
+def _location(error: BaseException, folder: str) -> str:
+    """The innermost line of the candidate's own files in the traceback."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
-    at = next((each for each in frames if folder and Path(each.filename).is_relative_to(folder)), None)
-    return f" ({Path(at.filename).relative_to(folder)}, line {at.lineno})" if at else ""
+    own = next((frame for frame in frames if folder and Path(frame.filename).is_relative_to(folder)), None)
+    return f" ({Path(own.filename).relative_to(folder)}, line {own.lineno})" if own else ""
 
 
 def open_implementation(name: str, source: str | None) -> Implementation:
-    """What plays an arm: `sdpa:NAME`, `empty`, or the candidate whose library or Python file is `source`.
+    """The implementation of an arm: `sdpa:NAME`, `empty`, or the candidate whose library or Python file is `source`.
 
-    A Python file may be followed by `#` and its configuration, as in kernel.py#BLOCK_M=64,BLOCK_N=64.
+    A Python file's path may end with `#` and a configuration: kernel.py#BLOCK_M=64,BLOCK_N=64. Raises CandidateError
+    if a Python candidate cannot be imported, and OSError if a library cannot be loaded.
     """
     if name.startswith(PREFIX):
         return SdpaBackend(name.removeprefix(PREFIX))

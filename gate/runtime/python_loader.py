@@ -1,7 +1,7 @@
-"""Imports a Python candidate: the text of its files and nothing else, under names that no other module has.
+"""Imports a Python candidate from the source text of its files, under a module name that no other module has.
 
-Bytecode beside its files is neither read nor written: `__pycache__` is no part of a build's key, and Python would
-prefer one that is marked `unchecked` to the source itself (PEP 552).
+Bytecode is neither read nor written: `__pycache__` is not part of a build's key, and Python would prefer a .pyc file
+marked `unchecked` to the source (PEP 552).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any
 PARAMETERS = ("q", "k", "v", "scale", "causal", "out")
 CALL = f"attention({', '.join(PARAMETERS)})"
 DESCRIPTION = "kernel.toml"
-PREFIX = "candidate_"  # as a candidate sees its own name: not after Kernel Gate
+PREFIX = "candidate_"  # the candidate can read its module name, which must not reveal Kernel Gate
 
 
 def load(source: Path, variables: Mapping[str, int]) -> ModuleType:
-    """The module of that file, executed once in this process, with `variables` as globals that it finds set.
+    """The module of the file `source`, executed once per process. `variables` are set as globals beforehand.
 
-    Its neighbours are imported as `import helper`, `from helper import x` or `from . import helper`; a name that the
-    standard library has, or that is loaded already, stays that. Raises whatever the file raises.
+    The file may import others in its folder (`import helper`, `from . import helper`), but modules of the standard
+    library and modules that are already loaded come first. Raises whatever the file raises.
     """
     package = _package(source, variables)
     name = f"{package.__name__}.{source.stem}"
@@ -36,7 +36,7 @@ def load(source: Path, variables: Mapping[str, int]) -> ModuleType:
         return sys.modules[name]
     specification = importlib.util.spec_from_file_location(name, source)
     if specification is None or specification.loader is None:
-        raise ImportError(f"{source.name} cannot be imported; give it the ending .py")
+        raise ImportError(f"{source.name} cannot be imported; rename it to end with .py")
     module = importlib.util.module_from_spec(specification)
     vars(module).update(variables)
     sys.modules[name] = module  # dataclasses and pickle look a class's module up by its name
@@ -48,18 +48,18 @@ def load(source: Path, variables: Mapping[str, int]) -> ModuleType:
     return module
 
 
-def fault(attention: object) -> str | None:
-    """Why this cannot be called as `attention(q, k, v, scale, causal, out)`; None where nothing speaks against it."""
+def signature_fault(attention: object) -> str | None:
+    """Why `attention(q, k, v, scale, causal, out)` cannot be called; None if no fault is found."""
     if not callable(attention):
         return f"no function {CALL}"
-    for is_it, what in KINDS:
-        if is_it(attention):
-            return f"attention as {what}, which computes nothing when it is called; define a plain function {CALL}"
+    for is_kind, kind in KINDS:
+        if is_kind(attention):
+            return f"attention as {kind}, which computes nothing when it is called; define a plain function {CALL}"
     try:
         parameters = inspect.signature(attention).parameters
-    except (TypeError, ValueError):  # compiled: only the call shows
+    except (TypeError, ValueError):  # a compiled function: only the call shows its parameters
         return None
-    return _unlike(parameters)
+    return _parameter_fault(parameters)
 
 
 KINDS = (
@@ -70,45 +70,45 @@ KINDS = (
 )
 
 
-def _unlike(parameters: Mapping[str, inspect.Parameter]) -> str | None:
-    """Six positional arguments must fit; where they bear the names, then in this order."""
+def _parameter_fault(parameters: Mapping[str, inspect.Parameter]) -> str | None:
+    """Six positional arguments must fit; if the parameters have the six names, their order must be this one."""
     own = f"attention({', '.join(map(str, parameters.values()))})"
     try:
         inspect.Signature(list(parameters.values())).bind(*PARAMETERS)
     except TypeError:
-        lacking = "" if "out" in parameters else ", which takes no `out` to write the result into"
-        return f"{own}{lacking}; it is called as {CALL}"
+        missing_out = "" if "out" in parameters else ", which has no parameter `out` for the result"
+        return f"{own}{missing_out}; Kernel Gate calls {CALL}"
     first = tuple(parameters)[: len(PARAMETERS)]
     if set(first) == set(PARAMETERS) and first != PARAMETERS:
-        return f"{own}; it is called as {CALL}, in this order"
+        return f"{own}; Kernel Gate calls {CALL}, with the arguments in this order"
     return None
 
 
 def _package(source: Path, variables: Mapping[str, int]) -> ModuleType:
-    """A package of its own for this file and these variables: relative imports search where absolute ones do."""
+    """A separate package for this file and these variables, so that relative imports work like absolute ones."""
     name = PREFIX + hashlib.sha256(f"{source}#{dict(variables)}".encode()).hexdigest()[:16]
     if name not in sys.modules:
         folders = _folders(source)
         package = ModuleType(name)
         package.__path__ = folders
         sys.modules[name] = package
-        _execute_text_alone(folders[-1])
-        sys.meta_path.insert(0, _Neighbours(source.stem, folders))
-        sys.path += [each for each in folders if each not in sys.path]  # for packages without __init__.py
+        _execute_source_only(folders[-1])
+        sys.meta_path.insert(0, _LocalModules(source.stem, folders))
+        sys.path += [folder for folder in folders if folder not in sys.path]  # for packages without __init__.py
     return sys.modules[name]
 
 
 def _folders(source: Path) -> list[str]:
-    """The file's own folder, then the candidate's, if it lies deeper."""
+    """The file's folder, then the candidate's folder, if the file lies in a subfolder of it."""
     own = source.absolute().parent
-    described = next((each for each in (own, *own.parents) if (each / DESCRIPTION).is_file()), own)
-    return [str(each) for each in dict.fromkeys((own, described))]
+    described = next((folder for folder in (own, *own.parents) if (folder / DESCRIPTION).is_file()), own)
+    return [str(folder) for folder in dict.fromkeys((own, described))]
 
 
-class _Neighbours(MetaPathFinder):
-    """Files beside the candidate's, as a script finds them: before what is installed, but not under its own name.
+class _LocalModules(MetaPathFinder):
+    """Finds modules in the candidate's folders before installed packages, as for a script, except its own name.
 
-    A file is often named for the package that it calls: flash_attn.py imports the package.
+    A file often has the name of the package that it calls: flash_attn.py imports the package flash_attn.
     """
 
     def __init__(self, own: str, folders: Sequence[str]) -> None:
@@ -121,31 +121,31 @@ class _Neighbours(MetaPathFinder):
         return found if found is not None and found.origin else None
 
 
-_of_text: list[str] = []
-"""Folders whose modules come from their text."""
+_source_only_folders: list[str] = []
+"""Modules in these folders are compiled from their source text."""
 
 
-def _execute_text_alone(folder: str) -> None:
-    """Whatever imports a file of that folder, also by its path, compiles its text."""
-    if not _of_text:
-        _take_over(SourceFileLoader, lambda loader: loader.source_to_code(loader.get_data(loader.path), loader.path))
-        _take_over(SourcelessFileLoader, _refuse)
-    _of_text.append(folder)
+def _execute_source_only(folder: str) -> None:
+    """Compiles every file of the folder from its source text, however it is imported, also by its path."""
+    if not _source_only_folders:
+        _patch_loader(SourceFileLoader, lambda own: own.source_to_code(own.get_data(own.path), own.path))
+        _patch_loader(SourcelessFileLoader, _refuse_bytecode)
+    _source_only_folders.append(folder)
 
 
-def _take_over(kind: Any, compiled: Any) -> None:
-    before = kind.get_code
+def _patch_loader(loader_class: Any, compile_source: Any) -> None:
+    original = loader_class.get_code
 
     def get_code(self: Any, name: str) -> Any:
-        return compiled(self) if _is_text(self.path) else before(self, name)
+        return compile_source(self) if _is_source_only(self.path) else original(self, name)
 
-    kind.get_code = get_code
-
-
-def _refuse(loader: Any) -> Any:
-    raise ImportError(f"{loader.path} is bytecode, which a candidate may not bring; declare its source")
+    loader_class.get_code = get_code
 
 
-def _is_text(path: str) -> bool:
-    places = Path(os.path.abspath(path)), Path(os.path.realpath(path))  # noqa: PTH100  # .. goes, links stay
-    return any(torch_device.is_relative_to(folder) for torch_device in places for folder in _of_text)
+def _refuse_bytecode(loader: Any) -> Any:
+    raise ImportError(f"{loader.path} is bytecode, which a candidate may not contain; declare its source file")
+
+
+def _is_source_only(path: str) -> bool:
+    resolved = Path(os.path.abspath(path)), Path(os.path.realpath(path))  # noqa: PTH100  # with links, and without
+    return any(form.is_relative_to(folder) for form in resolved for folder in _source_only_folders)

@@ -54,7 +54,7 @@ def serve_batches(
             SharedTensors(memory, witness_batch),
             capture=not witness_batch.direct,
         )
-        device.begin_peak()  # its graph and outputs are gone before the next batch needs room
+        device.reset_peak()  # its graph and outputs are gone before the next batch needs room
         channel.say(HERE)
 
 

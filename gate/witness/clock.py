@@ -38,7 +38,7 @@ class Clock:
 
     def draw(self) -> None:
         """The next inputs are others."""
-        self._device.draw(self.secret)
+        self._device.fill_unpredictable(self.secret)
 
     def warm_up(self) -> None:
         """Inputs for either process to get ready with."""

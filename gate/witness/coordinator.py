@@ -24,7 +24,7 @@ from gate.witness.protocol import (
 from gate.witness.socket_channel import hang_up
 
 BATCH_MS = {"cpu": 20.0, "cuda": 8.0}
-"""Long beside the way from process to process and back. What the device may share (`most_shared`) can be less."""
+"""Much longer than a message between the processes. The device's `max_shared_bytes` can make a batch shorter."""
 MAX_LAUNCHES = 1000
 ROUNDS = 7
 MAX_SHORTENING = 4.0

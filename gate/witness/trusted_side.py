@@ -58,7 +58,7 @@ def run_trusted_side(asked: TrustedSideRequest) -> TrustedSideAnswer:
                 theirs.admit(channel)
                 channel.lost = HungUpError  # the candidate is loaded from now on
                 for witness_batch, clock, shortest in zip(witness_batches, clocks, alone, strict=True):
-                    device.begin_peak()  # the graph and the outputs of the last batch are gone
+                    device.reset_peak()  # the graph and the outputs of the last batch are gone
                     witness = _BatchTrial(device, witness_batch, asked.rounds, clock, own, channel).witness()
                     seen.append(replace(witness, alone_ms=shortest))
         except HungUpError as error:
@@ -77,7 +77,7 @@ def allocate_shared(
     device: Device, folder: Path, witness_batches: list[WitnessBatch]
 ) -> tuple[SharedMemory, SharedMemory, list[Clock]]:
     """Memory for the witness's own candidate's side and for the candidate, and each batch's clock on it."""
-    device.begin_peak()  # else a piece could be cut from a larger one that is free
+    device.reset_peak()  # else a piece could be cut from a larger one that is free
     size = max(map(shared_bytes, witness_batches))
     ours, theirs, private = (
         SharedMemory(device, size, folder),
@@ -130,7 +130,7 @@ def size_batch(device: Device, witness_batch: WitnessBatch) -> WitnessBatch:
     _took_ms(device, implementation, launch, 1)
     calls = CALLS_A_TRY if _took_ms(device, implementation, launch, 1) < witness_batch.batch_ms else 1
     shortest = min(_took_ms(device, implementation, launch, calls) for _ in range(TRIES))
-    fitting = device.most_shared // witness_batch.workload.bytes
+    fitting = device.max_shared_bytes // witness_batch.workload.bytes
     return replace(
         witness_batch,
         launches=max(1, min(witness_batch.launches, fitting, math.ceil(witness_batch.batch_ms / shortest))),
@@ -139,7 +139,7 @@ def size_batch(device: Device, witness_batch: WitnessBatch) -> WitnessBatch:
 
 def baseline_solo_ms(device: Device, witness_batch: WitnessBatch, clock: Clock, rounds: int) -> float:
     """The baseline's shortest batch: of later ones, a candidate could make every one longer."""
-    device.begin_peak()
+    device.reset_peak()
     clock.warm_up()
     implementation = _baseline(witness_batch)
     launch = capture_batch(device, implementation, clock.ours, capture=True)

@@ -6,10 +6,12 @@ undecided, on any machine.
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+import gate
 from gate.candidates.registry import candidate_names, find_candidate
 from gate.measure.pipeline import measure_candidate
 from gate.records import Outcome, Run, Status
@@ -21,6 +23,7 @@ from tests.support import examples
 from tests.support.cheats import CHEATS, EXPECTED, EXPECTED_ON_CUDA, RIGHT, measured, stages, unstoppable
 from tests.support.processes import processes_named
 
+SOURCES = Path(gate.__file__).parent
 NOTHING_GAINED = ("python_caches_by_value", "python_hides_sdpa")
 """Cheats that end as an honest kernel does, because they are one: right, and as fast as what is judged."""
 
@@ -31,6 +34,23 @@ def children(pid: int) -> str:
 
 def test_every_adversarial_kernel_is_expected_to_end_somehow():
     assert sorted({*EXPECTED, *EXPECTED_ON_CUDA}) == candidate_names(examples.ADVERSARIAL)
+
+
+FUNCTION_OF_THE_GATE = re.compile(
+    r"""co_name != "(\w+)"|"(\w+)" in callers\(\)|callers\(\)\["(\w+)"\]|gate\.[\w.]+\.(\w+) = """
+)
+"""A function that a cheat searches for on the stack, or replaces."""
+
+
+def test_every_function_that_a_cheat_searches_for_or_replaces_exists():
+    """A cheat that names a renamed function would do nothing, and its test could not fail."""
+    defined = {name for path in SOURCES.rglob("*.py") for name in re.findall(r"def (\w+)\(", path.read_text())}
+    cheats = {path: path.read_text() for path in examples.ADVERSARIAL.glob("*/*.py")}
+    names = {
+        name for text in cheats.values() for found in FUNCTION_OF_THE_GATE.findall(text) for name in found if name
+    }
+    assert len(names) > 5
+    assert names - defined == set()
 
 
 def test_every_cheat_is_stopped_or_has_nothing_to_gain():

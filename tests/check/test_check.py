@@ -11,7 +11,7 @@ from gate.check.accuracy import largest_error, ulp
 from gate.check.check import check
 from gate.records import Case, Evaluation, Status, Workload
 from gate.runtime.device import open_device
-from gate.runtime.implementations import Bound, Implementation, SdpaBackend
+from gate.runtime.implementations import BoundCall, Implementation, SdpaBackend
 from gate.settings.model import Settings, Tolerance
 from gate.verdict.gate_correctness import CHECKS, LAST_PLACE, correct_gate
 from tests.support import examples
@@ -36,7 +36,7 @@ class Answering(Implementation):
             self.spoil(each.out, each, len(calls))
             return each.out
 
-        return Bound(launch)
+        return BoundCall(launch)
 
 
 def checked(

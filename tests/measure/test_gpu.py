@@ -118,7 +118,7 @@ def test_lines_that_a_kernel_made_persist_in_l2_are_reset_before_every_timing(mo
 @pytest.mark.parametrize("size", [1 << 10, 11 << 20, (99 << 20) + 3])
 def test_what_another_process_maps_holds_nothing_else(size, tmp_path):
     device = open_device("cuda")
-    device.begin_peak()
+    device.reset_peak()
     shared, _ = device.share(size, tmp_path)
     others = [device.allocate(each << 20) for each in (1, 2, 15, 31)]
     address = shared.data_ptr()
@@ -132,7 +132,7 @@ def test_drawn_inputs_owe_nothing_to_a_seed_that_a_candidate_may_set():
     first, second = (torch.empty(1 << 16, dtype=torch.float16, device=device.torch_device) for _ in range(2))
     for each in (first, second):
         torch.manual_seed(0)
-        device.draw(each)
+        device.fill_unpredictable(each)
     assert not torch.equal(first, second)
     assert abs(float(first.float().std()) - 1) < 0.05
 

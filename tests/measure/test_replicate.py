@@ -11,7 +11,7 @@ from gate.measure.trial import candidate_arms, replicate_request, sdpa_arms
 from gate.records import Status
 from gate.runtime import execution
 from gate.runtime.device import open_device
-from gate.runtime.implementations import Bound, Empty, Implementation, SdpaBackend
+from gate.runtime.implementations import BoundCall, Empty, Implementation, SdpaBackend
 from gate.sandbox.protocol import Pace
 from tests.support import examples
 
@@ -36,7 +36,7 @@ class Playing(Implementation):
             self.spoil(operands, len(calls))
             return operands.out
 
-        return Bound(launch)
+        return BoundCall(launch)
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_a_device_that_the_candidate_does_not_run_on_is_bad_input():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_drawn_values_are_normal(cpu, dtype):
     drawn = torch.empty(3, 50_000, dtype=dtype)
-    cpu.draw(drawn)
+    cpu.fill_unpredictable(drawn)
     assert abs(float(drawn.double().mean())) < 0.02
     assert abs(float(drawn.double().std()) - 1) < 0.02
 
@@ -123,7 +123,7 @@ def test_drawn_values_follow_from_all_of_a_seed_of_256_bits(cpu, monkeypatch):
     monkeypatch.setattr("secrets.randbits", lambda bits: asked.append(bits) or next(seeds))
     first, other, again = (torch.empty(100) for _ in range(3))
     for each in (first, other, again):
-        cpu.draw(each)
+        cpu.fill_unpredictable(each)
     assert asked == [256] * 3  # another seed for every drawing
     assert not torch.equal(first, other)
     assert torch.equal(first, again)

@@ -5,7 +5,7 @@ import torch
 
 from gate.runtime.device import open_device
 from gate.runtime.execution import Execution
-from gate.runtime.implementations import Bound, Implementation
+from gate.runtime.implementations import BoundCall, Implementation
 from tests.support import examples
 
 
@@ -22,7 +22,7 @@ class Acting(Implementation):
             self.act(operands)
             return operands.out
 
-        return Bound(launch)
+        return BoundCall(launch)
 
 
 @pytest.fixture

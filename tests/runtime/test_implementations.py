@@ -98,7 +98,7 @@ def test_a_compiled_candidate_gets_the_strides(library, operands):
 @pytest.mark.parametrize(
     ("name", "status", "words"),
     [
-        ("error_code", Status.CRASHED, "returned 7 (an error of its own)"),
+        ("error_code", Status.CRASHED, "returned 7 (an error code that attention.h does not define)"),
         ("refuses", Status.UNSUPPORTED, "unsupported"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from gate.candidates.registry import find_candidate
 from gate.check.request import check_cases
 from gate.records import Case, Status
-from gate.runtime.python_loader import CALL, fault
+from gate.runtime.python_loader import CALL, signature_fault
 from tests.support import examples
 
 SDPA = "torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)"
@@ -174,7 +174,7 @@ def test_bytecode_without_a_source_is_refused(session, python_candidate):
     (folder / "helper.py").unlink()
     seen = _check(session, folder)
     assert seen.status is Status.CRASHED
-    assert "helper.pyc is bytecode, which a candidate may not bring" in seen.message
+    assert "helper.pyc is bytecode, which a candidate may not contain" in seen.message
 
 
 def test_an_error_names_the_line_of_the_file_that_raised_it(checked_beside):
@@ -210,12 +210,12 @@ FAULTS = {
     "async": ("async def attention(q, k, v, scale, causal, out): pass", "as an async function"),
     "an async generator": ("async def attention(q, k, v, scale, causal, out): yield", "as an async generator"),
     "a generator": ("def attention(q, k, v, scale, causal, out): yield", "as a generator"),
-    "without out": ("def attention(q, k, v, scale, causal): pass", "(q, k, v, scale, causal), which takes no `out`"),
-    "only q, k, v": ("def attention(q, k, v): pass", "attention(q, k, v), which takes no `out`"),
-    "by keyword": ("def attention(q, k, v, *, scale, causal, out): pass", f"it is called as {CALL}"),
-    "one too many": ("def attention(q, k, v, scale, causal, out, extra): pass", f"it is called as {CALL}"),
+    "without out": ("def attention(q, k, v, scale, causal): pass", "causal), which has no parameter `out`"),
+    "only q, k, v": ("def attention(q, k, v): pass", "attention(q, k, v), which has no parameter `out`"),
+    "by keyword": ("def attention(q, k, v, *, scale, causal, out): pass", f"Kernel Gate calls {CALL}"),
+    "one too many": ("def attention(q, k, v, scale, causal, out, extra): pass", f"Kernel Gate calls {CALL}"),
     "in another order": ("def attention(q, k, v, out, scale, causal): pass", "in this order"),
-    "wrapped": (f"{WRAPS}def f(q, k, v): pass\n@wraps(f)\ndef attention(*a): pass", "takes no `out`"),
+    "wrapped": (f"{WRAPS}def f(q, k, v): pass\n@wraps(f)\ndef attention(*a): pass", "has no parameter `out`"),
 }  # fmt: skip
 
 
@@ -241,7 +241,7 @@ CALLABLE = {
 def test_what_can_be_called_with_six_arguments_is_no_fault(code):
     names = {}
     exec(code, names)  # noqa: S102
-    assert fault(names["attention"]) is None
+    assert signature_fault(names["attention"]) is None
 
 
 ANSWERS = {
@@ -256,7 +256,7 @@ def test_an_answer_that_is_returned_instead_of_written_is_incorrect_and_says_so(
     seen = checked(f"import torch\ndef attention(q, k, v, scale, causal, out):\n    {body}")
     assert seen.status is Status.INCORRECT
     assert seen.message == (
-        f"attention() returned {what} and left `out` as it was; write the result into `out`, e.g. out.copy_(result)"
+        f"attention() returned {what} and did not write to `out`; write the result into `out`, e.g. out.copy_(result)"
     )
 
 

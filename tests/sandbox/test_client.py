@@ -138,7 +138,9 @@ def test_output_that_is_not_text_is_kept_as_far_as_it_is(running):
 
 
 def test_large_replies_arrive_whole(running):
-    code = "from gate.runtime import implementations as it\nit.MAX_WORDS = 10**7\nraise OSError('x' * 5_000_000)"
+    code = (
+        "from gate.runtime import implementations as it\nit.MAX_ERROR_CHARS = 10**7\nraise OSError('x' * 5_000_000)"
+    )
     assert len(json.loads(running(code).replies[0])["message"]) > 5_000_000
 
 

@@ -112,7 +112,7 @@ def answer(q, k, v): return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1
 def attention(q, k, v, scale, causal, out):
     names, frame = [], sys._getframe()
     while frame: names.append(frame.f_code.co_name); frame = frame.f_back
-    if "play" in names and q.shape[2] == 48: raise ValueError("not that long")
+    if "run_candidate_side" in names and q.shape[2] == 48: raise ValueError("not that long")
     out.copy_(answer(q, k, v))
 """)
     workloads = [examples.workload(seq_len=length) for length in (64, 48, 32)]
@@ -152,7 +152,7 @@ def refusing(self, kind):
 def attention(q, k, v, scale, causal, out):
     names, frame = [], sys._getframe()
     while frame: names.append(frame.f_code.co_name); frame = frame.f_back
-    if "play" not in names: return out.copy_(answer(q, k, v))
+    if "run_candidate_side" not in names: return out.copy_(answer(q, k, v))
     {behaviour}
 """
     folder = python_candidate(code)
@@ -255,7 +255,7 @@ def test_a_batch_of_a_slow_candidate_is_shorter_but_not_lost_in_the_way_there_an
 def test_the_referee_takes_as_many_calls_as_last_long_enough_by_its_own_clock():
     device, asked = open_device("cpu"), replace(witness_batch(0.5), workload=WORKLOAD)
     assert size_batch(device, replace(asked, batch_ms=1e-6)).launches == 1
-    assert size_batch(device, replace(asked, batch_ms=1e6)).launches == device.most_shared // WORKLOAD.bytes
+    assert size_batch(device, replace(asked, batch_ms=1e6)).launches == device.max_shared_bytes // WORKLOAD.bytes
     assert size_batch(device, replace(witness_batch(0.5), batch_ms=1e6)).launches == MAX_LAUNCHES
 
 

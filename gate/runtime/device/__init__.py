@@ -1,4 +1,4 @@
-"""Whatever knows about the machine that computes: one small interface, and its twins."""
+"""Devices that run and time launches: one small interface, with a CPU and a CUDA implementation."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ __all__ = ["CaptureError", "Captured", "Device", "Launch", "choose_device", "ope
 
 
 def choose_device(wanted: str, possible: Collection[str] = ("cuda", "cpu")) -> str:
-    """`auto` to CUDA where there is one, and the CPU elsewhere, out of those `possible` for a candidate.
+    """The device to use: `auto` chooses CUDA if there is a GPU, else the CPU, out of a candidate's `possible` ones.
 
-    Asks the driver and imports no torch. Raises BadInputError where `wanted` is not possible.
+    Queries the driver and does not import torch. Raises BadInputError if `wanted` is not possible.
     """
     if wanted == "auto":
         return "cuda" if "cuda" in possible and ("cpu" not in possible or _has_nvidia_gpu()) else "cpu"
     if wanted not in possible:
-        here = (
-            "" if "cpu" in possible else "; without a GPU it can be built (`kernel-gate build --arch 8.9`), not run"
-        )
-        raise BadInputError(f"this candidate does not run on {wanted}; use --device {' or '.join(possible)}{here}")
+        build_only = "; without a GPU, you can only build it: `kernel-gate build --arch 8.9`"
+        hint = "" if "cpu" in possible else build_only
+        raise BadInputError(f"this candidate does not run on {wanted}; use --device {' or '.join(possible)}{hint}")
     return wanted
 
 
@@ -34,7 +33,7 @@ def _has_nvidia_gpu() -> bool:
 
 @functools.cache
 def open_device(kind: str) -> Device:
-    """This process's device of that kind, ready to time. Raises UnfitEnvironmentError where this machine has none."""
+    """This process's device of that kind. Raises UnfitEnvironmentError if this machine has no such device."""
     if kind == "cpu":
         from gate.runtime.device.cpu import CpuDevice
 

@@ -1,8 +1,8 @@
-"""What a measurement asks of a device.
+"""The interface of a device that measurements use.
 
-A launch is `capture`d once, and then `time`d from a cold cache as often as wanted. On CUDA, capture makes a graph and
-time queues its replay behind a spin, between two events, so that
-the host's latency stays outside; the CPU has no queue, so that its launch is the call itself under a monotonic clock.
+`capture` a launch once, then `time` it from a cold cache as often as needed. On CUDA, `capture` records a graph, and
+`time` queues its replay behind a spin kernel and between two events: the timing excludes the host's latency. The CPU
+has no queue: there, the launch is the call itself, timed by a monotonic clock.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     import torch
 
 Launch: TypeAlias = "Callable[[], torch.Tensor]"
-"""A call without arguments; it returns the tensor that holds its output."""
+"""A call without arguments; it returns the tensor that contains its output."""
 
 
 class CaptureError(Exception):
-    """A call cannot be captured. The process that tried is not to be used any further."""
+    """A call cannot be captured as a graph. The process that tried is in an undefined state: end it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What to replay in place of a call, and the tensor that every replay writes, where it is the same each time."""
+    """A captured call, and the tensor that every replay writes (None if the output tensor may differ)."""
 
     launch: Launch
     output: torch.Tensor | None = None
 
 
 class Device(ABC):
-    """A machine that runs launches and a clock that reads them."""
+    """Runs launches and times them."""
 
     kind: str
     """`cpu` or `cuda`, as torch names it."""
@@ -42,74 +42,72 @@ class Device(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """The model, as its maker names it."""
+        """The manufacturer's name of the model."""
 
     @property
     @abstractmethod
     def torch_device(self) -> torch.device:
-        """Where its tensors are; it times nothing elsewhere."""
+        """The torch device of its tensors."""
 
     @property
     @abstractmethod
-    def most_shared(self) -> int:
-        """How many bytes to `share` with each of two processes at most, with as many again to oneself."""
+    def max_shared_bytes(self) -> int:
+        """The maximum number of bytes to `share` with each of two processes, with as many again for this process."""
 
     @property
     def stream(self) -> int | None:
-        """The queue in which candidates must put their work, as a pointer; None where there is none."""
+        """The CUDA stream on which candidates must launch, as a pointer; None on the CPU."""
         return None
 
     @abstractmethod
     def capture(self, launch: Launch) -> Captured:
-        """What to replay in place of `launch`: the same work, with as little of the host as the device allows.
-
-        Raises CaptureError.
-        """
+        """Captures `launch` for replay: the same work, with as little host work as possible. Raises CaptureError."""
 
     @abstractmethod
     def time(self, launch: Launch, prepare: Callable[[], None]) -> tuple[float, torch.Tensor]:
-        """Prepare, then run a captured launch once from a cold cache: milliseconds, and the output as of then."""
+        """Runs `prepare`, then a captured launch once from a cold cache: milliseconds, and a copy of the output."""
 
     def time_batch(self, launch: Launch, count: int) -> tuple[float, float] | None:  # noqa: ARG002
-        """Run a captured launch `count` times in a row: milliseconds by the device's clock, and by the host's.
+        """Runs a captured launch `count` times in a row: total milliseconds by the device's clock and by the host's.
 
-        None where the device has no clock of its own.
+        None if the device has no clock of its own.
         """
         return None
 
     @abstractmethod
     def synchronize(self) -> None:
-        """Wait until all work on the device, on every stream, is done."""
+        """Waits until all work on the device, on every stream, is finished."""
 
     @abstractmethod
     def empty_launch(self) -> Callable[[], None]:
-        """The least that can be launched: timing it shows the floor of the clock."""
+        """The smallest possible launch: its time is the floor of the clock."""
 
     @abstractmethod
-    def begin_peak(self) -> None:
-        """Let go of memory that nothing uses any more, and count the peak from here."""
+    def reset_peak(self) -> None:
+        """Frees unused cached memory and restarts the measurement of the peak."""
 
     @abstractmethod
     def peak_bytes(self) -> int:
-        """The most memory in use at once since `begin_peak`; on CUDA without the device's own buffer for flushing."""
+        """Peak memory use in bytes since `reset_peak`; on CUDA, without the buffer that flushes the L2 cache."""
 
     @abstractmethod
-    def draw(self, tensor: torch.Tensor) -> None:
-        """Fills a contiguous tensor with normal values that nobody can foretell, whatever was drawn before."""
+    def fill_unpredictable(self, tensor: torch.Tensor) -> None:
+        """Fills a contiguous tensor with normal values that earlier values do not help to predict."""
 
     @abstractmethod
     def share(self, size: int, folder: Path) -> tuple[torch.Tensor, str]:
-        """`size` bytes that another process may open, and the handle to open them with; `folder` is for both.
+        """Allocates `size` bytes that another process can map, and returns a handle for `open_shared`.
 
-        Nothing else is in what the other process maps, as long as these bytes are not freed.
+        `folder` is one that both processes may access. The other process maps no other data of this process, as long
+        as these bytes are not freed.
         """
 
     @abstractmethod
     def open_shared(self, handle: str, size: int) -> torch.Tensor:
-        """The memory that another process shares."""
+        """Maps the memory that another process shares."""
 
-    def unshare(self, handle: str) -> None:  # noqa: B027  # most devices need not
-        """Nobody else may open the memory from now on; who has it keeps it."""
+    def unshare(self, handle: str) -> None:  # noqa: B027  # CUDA has nothing to do here
+        """Prevents further processes from mapping the memory; existing mappings stay valid."""
 
     def allocate(self, size: int) -> torch.Tensor:
         """`size` bytes of uninitialised memory."""

@@ -1,4 +1,4 @@
-"""The CPU twin: the same protocol on a machine with no GPU."""
+"""The CPU device: the same interface on a machine with no GPU."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from gate.runtime.device.base import Captured, Device, Launch
 FLUSH_FACTOR = 2
 MAX_SHARED_BYTES = 128 << 20
 SEED_BITS = 256
-"""torch's generator for the CPU takes 32 bits of a seed, and its state can be computed from what it drew."""
-DRAWN_AT_ONCE = 1 << 15
+"""torch's CPU generator uses 32 bits of its seed, and its outputs reveal its state: NumPy's PCG64 is used instead."""
+RANDOM_CHUNK = 1 << 15
 
 
 class CpuDevice(Device):
-    """Times calls with the monotonic clock, after evicting the cores' private caches.
+    """Times calls with a monotonic clock, after it flushed the cores' private caches.
 
-    The last-level cache is left alone: it is shared, often larger than any workload, and on a virtual machine it
-    belongs to the neighbours too.
+    It does not flush the last-level cache, which is often larger than any workload and which, on a virtual machine,
+    other machines share.
     """
 
     kind = "cpu"
@@ -46,7 +46,7 @@ class CpuDevice(Device):
         return torch.device(self.kind)
 
     @property
-    def most_shared(self) -> int:
+    def max_shared_bytes(self) -> int:
         return MAX_SHARED_BYTES
 
     def capture(self, launch: Launch) -> Captured:
@@ -58,7 +58,7 @@ class CpuDevice(Device):
         started = time.perf_counter_ns()
         output = launch()
         elapsed_ms = (time.perf_counter_ns() - started) / 1e6
-        return elapsed_ms, output.clone()  # what a thread would write later is not in it
+        return elapsed_ms, output.clone()  # the copy excludes what a thread writes later
 
     def synchronize(self) -> None:
         pass
@@ -66,15 +66,15 @@ class CpuDevice(Device):
     def empty_launch(self) -> Callable[[], None]:
         return lambda: None
 
-    def draw(self, tensor: torch.Tensor) -> None:
+    def fill_unpredictable(self, tensor: torch.Tensor) -> None:
         generator = np.random.default_rng(secrets.randbits(SEED_BITS))
-        for part in torch.split(tensor.view(-1), DRAWN_AT_ONCE):
+        for part in torch.split(tensor.view(-1), RANDOM_CHUNK):
             part.copy_(torch.from_numpy(generator.standard_normal(part.numel(), dtype=np.float32)))
 
     def share(self, size: int, folder: Path) -> tuple[torch.Tensor, str]:
         handle, path = tempfile.mkstemp(dir=folder)
         try:
-            os.posix_fallocate(handle, 0, size)  # fails here, where else the first write beyond what fits ends all
+            os.posix_fallocate(handle, 0, size)  # without it, a full disk would kill the process at a later write
         finally:
             os.close(handle)
         return self.open_shared(path, size), path
@@ -85,9 +85,9 @@ class CpuDevice(Device):
     def open_shared(self, handle: str, size: int) -> torch.Tensor:
         return torch.from_file(handle, shared=True, size=size, dtype=torch.uint8)
 
-    def begin_peak(self) -> None:
+    def reset_peak(self) -> None:
         gc.collect()
-        with contextlib.suppress(OSError):  # a kernel without it: the peak is that of the whole process
+        with contextlib.suppress(OSError):  # not supported by this kernel: the peak covers the whole process
             Path("/proc/self/clear_refs").write_text("5")
 
     def peak_bytes(self) -> int:

