@@ -1,1 +1,1 @@
-"""From evidence to a verdict: the gates, the judge, admission, regression. Pure."""
+"""Turns evidence into a verdict: gates, judge, admission, regression. Pure: no process, no network, no torch."""

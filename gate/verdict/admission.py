@@ -1,6 +1,6 @@
-"""Which evidence is admitted, and judged as it was asked for: by the policy in force, of what was to be measured.
+"""Admits evidence only for the requested candidate and device, and requires all workloads of the policy.
 
-A file from a runner that ran the candidate may say anything, so that it decides neither.
+The evidence file comes from a runner that executed the candidate: it may be forged, and so it decides neither.
 """
 
 from __future__ import annotations
@@ -19,30 +19,32 @@ from gate.verdict.judge import judge
 
 
 def require_subject(measurement: Measurement, path: Path, impl: str | None, device: str | None) -> Measurement:
-    """The same measurement. Raises InconsistentFileError where another candidate or device was measured.
+    """Returns the measurement unchanged. Raises InconsistentFileError if it is of another candidate or device.
 
-    The device decides which workloads are required, so a file may not choose it.
+    The device decides which workloads are required; therefore the file must not choose it.
     """
-    seen = (("candidate", impl, measurement.impl), ("device", device, measurement.environment.device))
-    for what, wanted, found in seen:
-        if wanted is not None and found != wanted:
-            raise InconsistentFileError(f"{path} is of the {what} {found}, and {wanted} was asked for; measure again")
+    subjects = (("candidate", impl, measurement.impl), ("device", device, measurement.environment.device))
+    for kind, required, measured in subjects:
+        if required is not None and measured != required:
+            raise InconsistentFileError(
+                f"{path}: wrong {kind}: expected {required}, but the file contains {measured}; measure again"
+            )
     return measurement
 
 
 def with_required_workloads(measurement: Measurement, settings: Settings) -> Measurement:
-    """The same evidence, asked for all that the policy requires: its workloads, against its baseline.
+    """The same evidence, with the workloads and the baseline that the policy requires.
 
-    Raises BadInputError where there is no such baseline.
+    Raises BadInputError if the device has no such baseline.
     """
     device, baseline = measurement.environment.device, settings.measure.baseline
     backends_of(device, baseline)
-    asked = dict.fromkeys((*settings.required(device), *measurement.workloads))
-    return replace(measurement, workloads=tuple(asked), baseline=baseline)
+    workloads = dict.fromkeys((*settings.required(device), *measurement.workloads))
+    return replace(measurement, workloads=tuple(workloads), baseline=baseline)
 
 
 def shortcomings(measurement: Measurement, settings: Settings) -> Iterator[str]:
-    """Where another baseline was timed than the policy's: what `held_to` would leave undecided."""
+    """One message for each workload whose timed baseline is not the policy's, which leaves the verdict undecided."""
     for evaluation in measurement.evaluations:
         comparison = compare(evaluation, settings.gates)
         device, wanted = measurement.environment.device, settings.measure.baseline
@@ -53,9 +55,9 @@ def shortcomings(measurement: Measurement, settings: Settings) -> Iterator[str]:
 def judge_admitted(
     measurement: Measurement, path: Path, settings: Settings, impl: str | None, device: str | None, required: bool
 ) -> Run:
-    """The verdict on a file's measurement. With `required`, what the policy requires and is not there is undecided.
+    """Judges the measurement of a file. With `required`, a missing required workload is undecided.
 
-    Raises InconsistentFileError where it is of another candidate or device than `impl` and `device`, if given.
+    Raises InconsistentFileError if the measurement is not of `impl` and `device`, where those are given.
     """
     measurement = require_subject(measurement, path, impl, device)
     return judge(with_required_workloads(measurement, settings) if required else measurement, settings.gates)

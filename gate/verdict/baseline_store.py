@@ -1,4 +1,4 @@
-"""Where records of SDPA lie, and what may not be lost of them."""
+"""Stores SDPA's recorded measurements, one file for each GPU model, and refuses to lose workloads of them."""
 
 from __future__ import annotations
 
@@ -14,41 +14,42 @@ from gate.verdict.gate_trust import refuse_disturbed
 
 
 def record_path(folder: Path, device_name: str) -> Path:
-    """The record of a device: `NVIDIA H200` is in `nvidia-h200`."""
+    """Path of a device's record: `NVIDIA H200` gives FOLDER/nvidia-h200/sdpa.json."""
     return folder / re.sub(r"[^a-z0-9]+", "-", device_name.lower()).strip("-") / "sdpa.json"
 
 
 def load_record(path: Path) -> Measurement:
-    """Raises BadInputError where there is none."""
+    """Raises BadInputError if the record does not exist."""
     if not path.exists():
         raise BadInputError(
-            f"no record of this device at {path}; make one with `kernel-gate baseline`, and commit it"
+            f"no recorded baseline for this device: {path} does not exist; record one with `kernel-gate baseline` "
+            "and commit it"
         )
     return measurement_of(load_evidence(path))
 
 
 def refuse_folder(folder: Path, *, needed: bool) -> None:
-    """Raises BadInputError for what cannot hold records, or where records are `needed` and no folder is there."""
+    """Raises BadInputError if `folder` is a file, or if it is `needed` and does not exist."""
     if folder.exists() and not folder.is_dir():
-        raise BadInputError(f"{folder} is a file, and records lie in a folder; name one with --folder")
+        raise BadInputError(f"{folder} is a file, not a folder; choose a folder for the records with --folder")
     if needed and not folder.is_dir():
-        raise BadInputError(f"no folder {folder}: nothing is recorded there; name one with --folder, or record first")
+        raise BadInputError(f"folder {folder} does not exist; choose one with --folder, or record a baseline first")
 
 
 def refuse_loss(path: Path, workloads: Collection[Workload]) -> None:
-    """Raises BadInputError where a record has workloads that a new one would not have."""
+    """Raises BadInputError if the existing record has workloads that the new one lacks."""
     lost = (
         [workload for workload in load_record(path).workloads if workload not in workloads] if path.exists() else []
     )
     if lost:
         raise BadInputError(
-            f"{path} has {len(lost)} workloads that would be lost, {lost[0]} for one; leave --shape and --dtype out, "
-            "or record to another --folder"
+            f"this would delete {len(lost)} recorded workloads from {path}, for example {lost[0]}; "
+            "omit --shape and --dtype, or record to another --folder"
         )
 
 
 def save_record(measurement: Measurement, path: Path, policy: Policy) -> None:
-    """Writes it. Raises UnfitEnvironmentError for one that was disturbed, or lacks what was asked for."""
+    """Writes the record. Raises UnfitEnvironmentError if the GPU was disturbed or a workload was not timed."""
     refuse_disturbed(measurement, policy)
     lacking = [
         evaluation.workload
@@ -57,6 +58,6 @@ def save_record(measurement: Measurement, path: Path, policy: Policy) -> None:
     ]
     if lacking:
         raise UnfitEnvironmentError(
-            f"no backend was timed at {lacking[0]}, so that nothing was written; choose other workloads"
+            f"no SDPA backend was timed at {lacking[0]}; nothing was written; choose other workloads"
         )
     write_record(path, measurement)

@@ -1,4 +1,4 @@
-"""Evidence read from a file. Nothing half-written, and nothing that contradicts itself."""
+"""Reads evidence from a file. Refuses a truncated file, and one whose numbers contradict each other."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gate.storage import read_given
 def load_evidence(path: Path) -> Measurement | Run:
     """The measurement or the run in a file.
 
-    A run is judged anew from its samples, and refused where the file's comparisons or verdict say otherwise.
-    Raises a BadInputError that tells a missing file, a truncated one, another schema version, a contradiction and
-    a number that is not finite apart.
+    The verdict of a run is recomputed from its samples; a file with another verdict is refused.
+    Raises a BadInputError with a subclass for each cause: missing file, truncated file, other schema version,
+    contradiction, number that is not finite.
     """
     text = _read(path)
     kind = _kind(text, path)
@@ -30,7 +30,7 @@ def load_evidence(path: Path) -> Measurement | Run:
 
 
 def measurement_of(record: Measurement | Run) -> Measurement:
-    """The evidence alone."""
+    """The measurement, without a run's verdict."""
     return record.measurement if isinstance(record, Run) else record
 
 
@@ -38,12 +38,12 @@ def _read(path: Path) -> str:
     try:
         return read_given(path, "a measurement or a run.json").decode()
     except UnicodeDecodeError as error:
-        raise errors.MalformedFileError(f"{path} is not text: {error.reason}; {REMEASURE}") from error
+        raise errors.MalformedFileError(f"{path} is not UTF-8 text: {error.reason}; {REMEASURE}") from error
 
 
 def _kind(text: str, path: Path) -> type[Measurement] | type[Run]:
     def no_constant(name: str) -> NoReturn:
-        raise errors.NonFiniteNumberError(f"{path} carries {name}; {REMEASURE}")
+        raise errors.NonFiniteNumberError(f"{path} contains {name}; {REMEASURE}")
 
     try:
         table = json.loads(text, parse_constant=no_constant)
@@ -51,7 +51,7 @@ def _kind(text: str, path: Path) -> type[Measurement] | type[Run]:
         raise errors.MalformedFileError(f"{path} is truncated or not JSON: {error}; {REMEASURE}") from error
     kinds = {"measurement": Measurement, "run": Run}
     if not isinstance(table, dict) or table.get("kind") not in list(kinds):
-        raise errors.MalformedFileError(f"{path} is neither a measurement nor a run; {REMEASURE}")
+        raise errors.MalformedFileError(f"{path} contains neither a measurement nor a run; {REMEASURE}")
     if table.get("schema_version") != SCHEMA_VERSION:
         raise errors.SchemaVersionError(
             f"{path} has schema_version {table.get('schema_version')}, and this Kernel Gate reads {SCHEMA_VERSION}; "
@@ -64,12 +64,10 @@ def _refuse_other_verdict(run: Run, path: Path) -> None:
     from gate.verdict.judge import judge
 
     if _findings(judge(run.measurement, run.policy)) != _findings(run):
-        raise errors.InconsistentFileError(
-            f"{path}: its comparisons or verdict are not what its samples say; {REMEASURE}"
-        )
+        raise errors.InconsistentFileError(f"{path}: comparisons or verdict do not match the samples; {REMEASURE}")
 
 
 def _findings(run: Run) -> tuple[object, ...]:
-    """What was found, without the words for it: those may change from one version of Kernel Gate to the next."""
+    """Outcomes and numbers, without their wording, which may change between versions of Kernel Gate."""
     numbers = [replace(comparison, warnings=()) for comparison in run.comparisons]
     return run.verdict.outcome, [(gate.name, gate.workload, gate.outcome) for gate in run.verdict.gates], numbers

@@ -1,4 +1,4 @@
-"""What a run says of the machine, whatever it says of the candidate."""
+"""Decides from a run whether the machine is fit to measure, independent of the candidate."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ MACHINE_GATES = ("measured", "machine", "clocks", "control")
 
 
 def machine_findings(run: Run) -> tuple[bool, list[str]]:
-    """Whether the machine is fit, and each of its gates. Without a control nothing was seen, and that is not fit."""
-    seen = [gate for gate in run.verdict.gates if gate.name in MACHINE_GATES]
-    unfit = any(gate.outcome is not Outcome.PASS for gate in seen)
-    lines = [f"{gate.outcome}: {gate.name} ({gate.workload}): {gate.evidence}" for gate in seen]
-    controlled = {gate.workload for gate in seen if gate.name == "control"}
+    """Whether the machine is fit, and one line for each of its gates. A workload without A/A control is not fit."""
+    gates = [gate for gate in run.verdict.gates if gate.name in MACHINE_GATES]
+    unfit = any(gate.outcome is not Outcome.PASS for gate in gates)
+    lines = [f"{gate.outcome}: {gate.name} ({gate.workload}): {gate.evidence}" for gate in gates]
+    controlled = {gate.workload for gate in gates if gate.name == "control"}
     missing = [str(workload) for workload in run.measurement.workloads if workload not in controlled]
-    return not (unfit or missing), [*lines, *(f"no control at {workload}" for workload in missing)]
+    return not (unfit or missing), [*lines, *(f"no A/A control at {workload}" for workload in missing)]

@@ -1,4 +1,4 @@
-"""The gate on the baseline: an SDPA backend, the one that was to be beaten, and as fast as it can be."""
+"""The baseline gate: the timed baseline is the required SDPA backend and runs at its full speed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gate.stats.interval import paired_ratio
 def baseline_gate(
     evaluation: Evaluation, comparison: Comparison | None, policy: Policy, measurement: Measurement
 ) -> Gate | None:
-    """Nothing where no other backend was seen beside the chosen one, and nobody said which was to be beaten."""
+    """None if no other backend was timed and the policy requires none."""
     if comparison is None:
         return None
     device, wanted = measurement.environment.device, measurement.baseline
@@ -33,8 +33,8 @@ def baseline_gate(
     sdpa = evaluation.sdpa
     if not comparison.paired or sdpa is None or sdpa.status is not Status.OK:
         return None
-    doubt, seen = _beside_the_others(evaluation, sdpa, comparison.baseline, policy)
-    return Gate("baseline", evaluation.workload, Outcome.UNDECIDED if doubt else Outcome.PASS, doubt or seen)
+    doubt, evidence = _compare_backends(evaluation, sdpa, comparison.baseline, policy)
+    return Gate("baseline", evaluation.workload, Outcome.UNDECIDED if doubt else Outcome.PASS, doubt or evidence)
 
 
 def _unknown(comparison: Comparison) -> str:
@@ -43,53 +43,53 @@ def _unknown(comparison: Comparison) -> str:
 
 
 def baseline_doubt(evaluation: Evaluation, comparison: Comparison, device: str, wanted: str | None) -> str:
-    """Why the backend that was to be beaten (`best`: the fastest of the device's) is not the one that was timed.
+    """Why the timed baseline is not the required one (`best`: the device's fastest); empty if it is.
 
-    Empty where it is, and where none was wanted.
+    Also empty if `wanted` is None.
     """
     if wanted is None:
         return ""
     if not comparison.paired:
-        return "candidate and baseline were not interleaved"
+        return "candidate and baseline were not timed in one trial"
     if wanted != BEST:
         named, timed = PREFIX + wanted, comparison.baseline
-        return "" if timed == named else f"{named} was to be beaten, and {timed} was timed"
+        return "" if timed == named else f"the required baseline is {named}, but {timed} was timed"
     if evaluation.sdpa is None or evaluation.sdpa.status is not Status.OK:
-        return f"nothing shows {comparison.baseline} to be the fastest SDPA backend"
+        return f"no measurement shows that {comparison.baseline} is the fastest SDPA backend"
     refused = {trace.implementation for trace in evaluation.traces if trace.refusal}
-    seen = refused | {arm.implementation for arm in evaluation.sdpa.arms}
-    unseen = [name for name in AVAILABLE[device] if PREFIX + name not in seen]
-    return f"of SDPA's backends, {', '.join(unseen)} was neither timed nor refused" if unseen else ""
+    covered = refused | {arm.implementation for arm in evaluation.sdpa.arms}
+    untimed = [name for name in AVAILABLE[device] if PREFIX + name not in covered]
+    return f"SDPA backends neither timed nor refused: {', '.join(untimed)}" if untimed else ""
 
 
-def _beside_the_others(evaluation: Evaluation, sdpa: Trial, baseline: str, policy: Policy) -> tuple[str, str]:
-    """What speaks against this baseline, and else what was seen."""
+def _compare_backends(evaluation: Evaluation, sdpa: Trial, baseline: str, policy: Policy) -> tuple[str, str]:
+    """(doubt, ""): the reason against this baseline; or ("", evidence)."""
     chosen = next((arm.name for arm in sdpa.arms if arm.implementation == baseline), None)
     if chosen is None:
-        return f"{baseline} is not among the backends that were compared", ""
-    slowed = _slowed(evaluation, sdpa, chosen)
-    if slowed > 1 + policy.witness_tolerance:
-        return f"{baseline} takes {slowed:.2f} times as long beside the candidate as without it", ""
+        return f"{baseline} is not among the SDPA backends that were compared", ""
+    slowdown = _slowdown(evaluation, sdpa, chosen)
+    if slowdown > 1 + policy.witness_tolerance:
+        return f"{baseline} takes {slowdown:.2f} times as long with the candidate loaded as without it", ""
     others = [arm.name for arm in sdpa.arms if arm.name not in (EMPTY, chosen)]
     if not others:
-        return "", f"no other SDPA backend was timed beside {baseline}"
+        return "", f"{baseline}; no other SDPA backend was timed"
     rival = min(others, key=lambda name: sdpa.median_ms[name])
     ratio = paired_ratio(sdpa.samples(rival), sdpa.samples(chosen), policy.alpha)
-    against = f"{sdpa.implementation(rival)} takes {ratio} of its time, over {ratio.replicates} replicates"
-    if fastest(sdpa) == rival and not _as_fast(ratio, policy):
-        return f"{sdpa.implementation(rival)} is faster than {baseline}: {against}", ""
-    return "", f"no SDPA backend was shown to be faster than {baseline}: {against}"
+    name, numbers = sdpa.implementation(rival), f"ratio {ratio} over {ratio.replicates} replicates"
+    if fastest(sdpa) == rival and not _shows_no_difference(ratio, policy):
+        return f"{name} is faster than {baseline}: {numbers}", ""
+    return "", f"no SDPA backend proved faster than {baseline}; closest is {name}: {numbers}"
 
 
-def _as_fast(rival: Estimate, policy: Policy) -> bool:
-    """Whether enough replicates show no difference."""
+def _shows_no_difference(rival: Estimate, policy: Policy) -> bool:
+    """Whether there are enough replicates and their interval reaches 1."""
     return rival.replicates >= policy.min_replicates and rival.high is not None and rival.high >= 1
 
 
-def _slowed(evaluation: Evaluation, sdpa: Trial, chosen: str) -> float:
-    """The baseline beside the candidate over the same in processes that had none.
+def _slowdown(evaluation: Evaluation, sdpa: Trial, chosen: str) -> float:
+    """The baseline's time in the candidate's process over its time in processes without a candidate.
 
-    By the lower quartiles, so that a busy minute does not count: who keeps a machine busy on purpose does so always.
+    It compares lower quartiles: a short disturbance does not raise them, a candidate that loads the GPU does.
     """
     if evaluation.trial is None:
         return 1.0

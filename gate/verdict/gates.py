@@ -1,10 +1,10 @@
-"""The gates: each looks at one thing in the evidence on one workload, and says what it saw.
+"""The gates: each one checks one property of the evidence on one workload and states its evidence.
 
-In order: build; resources (registers, spills and stack, where limited); correct; own work (no kernel of SDPA's);
-measured (what the next gates rest on is there); possible (no faster than the device); machine (nothing disturbed the
-GPU); clocks (two of them agree); witness (a process without the candidate saw the same); counters (nothing
-contradicts the clock); control (the baseline shows no difference to itself); baseline (the SDPA backend that was to
-be beaten); faster (the point); interval (the whole of it). A gate whose forerunner did not pass is not reached.
+In order: build; resources (registers, spills and stack within the limits, if any); correct; own work (no SDPA
+kernel); measured (the evidence is complete); possible (not below the physical floor); machine (GPU undisturbed);
+clocks (device and host clock agree); witness (an independent process measured the same); counters (no contradiction
+to the clock); control (A/A: the baseline does not differ from itself); baseline (the required SDPA backend); faster
+(the point estimate); interval (the whole interval). The first gate that does not pass ends the sequence.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from gate.verdict.gate_trust import (
 
 
 def build_gates(build: Build | None, policy: Policy) -> Iterator[Gate]:
-    """What the build says; nothing where it succeeded, and no limit is set on what its kernels take."""
+    """The gates on the build: none if it succeeded and the policy limits no resource."""
     if build is None:
-        yield Gate("measured", None, Outcome.UNDECIDED, "the evidence holds no candidate")
+        yield Gate("measured", None, Outcome.UNDECIDED, "the evidence contains no candidate")
     elif build.status is not Status.OK:
         yield Gate("build", None, OUTCOMES[build.status], build.message)
     elif has_limits(build, policy.resources):
@@ -52,18 +52,18 @@ def build_gates(build: Build | None, policy: Policy) -> Iterator[Gate]:
 
 
 def _resources(build: Build, limits: ResourceLimits) -> Gate:
-    """Whether every kernel keeps to its limits, on every architecture that it was compiled for."""
-    broken = limits.broken_by(build.resources)
+    """Passes if every kernel is within the limits on every compiled architecture."""
+    violations = limits.broken_by(build.resources)
     if not build.resources:
-        return Gate("resources", None, Outcome.UNDECIDED, "the compiler did not report what the kernels take")
-    if broken:
-        more = f" (and {len(broken) - 1} more)" if broken[1:] else ""
-        return Gate("resources", None, Outcome.REJECTED, f"{broken[0]}{more}")
-    return Gate("resources", None, Outcome.PASS, f"{len(build.resources)} kernels keep to their limits")
+        return Gate("resources", None, Outcome.UNDECIDED, "the compiler did not report the kernels' resources")
+    if violations:
+        more = f" (and {len(violations) - 1} more)" if violations[1:] else ""
+        return Gate("resources", None, Outcome.REJECTED, f"{violations[0]}{more}")
+    return Gate("resources", None, Outcome.PASS, f"{len(build.resources)} kernels within the limits")
 
 
 def unfit_workloads(comparisons: Sequence[Comparison], policy: Policy) -> tuple[Workload, ...]:
-    """Where the baseline differs from itself: beyond chance (Holm over workloads), and by enough to matter."""
+    """Workloads whose A/A control fires: significantly (Holm over workloads) and by more than `control_margin`."""
     controls = [
         (comparison.workload, comparison.control) for comparison in comparisons if comparison.control is not None
     ]
@@ -83,12 +83,12 @@ def workload_gates(
     unfit: Collection[Workload],
     measurement: Measurement,
 ) -> list[Gate]:
-    """The gates up to the first that did not pass; the two on speed are both shown."""
+    """The gates up to the first that does not pass; both speed gates are always reported together."""
     gates: list[Gate] = []
     environment = measurement.environment
     witnessed = witness_gate(evaluation, comparison, policy)
     if witnessed is not None and witnessed.outcome is Outcome.REJECTED:
-        return [witnessed]  # a wrong output, seen from outside, goes before all that the candidate's process says
+        return [witnessed]  # a wrong output found by the witness outranks whatever the candidate's process reports
     stages = (
         correct_gate(evaluation),
         own_work_gate(evaluation, measurement.impl),
@@ -113,72 +113,72 @@ def workload_gates(
 
 
 def _timed(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None:
-    """What went wrong while timing; nothing to add where nothing did."""
+    """What went wrong during timing; None if nothing did."""
     trial = evaluation.trial
     if trial is None and evaluation.sdpa is not None and evaluation.sdpa.status is not Status.OK:
-        return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, f"SDPA itself: {evaluation.sdpa.message}")
+        reason = f"SDPA could not be timed: {evaluation.sdpa.message}"
+        return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, reason)
     refused = [trace for trace in evaluation.traces if trace.refusal and trace.implementation.startswith(PREFIX)]
     refusals = [f"{trace.implementation}: {trace.refusal}" for trace in refused]
     if trial is None and refusals:
         return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, f"no baseline: {refusals[0]}")
     if trial is None:
-        return Gate("measured", evaluation.workload, Outcome.UNDECIDED, "checked, and not timed")
+        return Gate("measured", evaluation.workload, Outcome.UNDECIDED, "the candidate was checked but not timed")
     if trial.status is Status.OK:
         if comparison is not None:
             return None
-        evidence = "the evidence holds no candidate beside a baseline"
+        evidence = "candidate and baseline were not both timed"
         return Gate("measured", evaluation.workload, Outcome.UNDECIDED, evidence)
     outcome = OUTCOMES[trial.status]
     name = "correct" if outcome in (Outcome.REJECTED, Outcome.FAILED) else "measured"
     name = "faster" if trial.status is Status.TOO_SLOW else name
-    return Gate(name, evaluation.workload, outcome, f"while timed: {trial.message}")
+    return Gate(name, evaluation.workload, outcome, f"during timing: {trial.message}")
 
 
 def _control(comparison: Comparison | None, policy: Policy, unfit: Collection[Workload]) -> Gate | None:
-    """One workload whose control fires makes the machine unfit to judge any."""
+    """If the A/A control fires on one workload, the machine is unfit to judge any workload."""
     control = comparison.control if comparison else None
     if comparison is None or not comparison.paired:
         return None
     if control is None:
-        return Gate("control", comparison.workload, Outcome.UNDECIDED, "the baseline was not timed twice")
+        return Gate("control", comparison.workload, Outcome.UNDECIDED, "no A/A control: the baseline was timed once")
     if control.low is None:
         return Gate("control", comparison.workload, Outcome.UNDECIDED, _no_interval(control, policy))
-    seen = f"ratio {control}"
     if comparison.workload in unfit:
-        return Gate("control", comparison.workload, Outcome.UNDECIDED, f"the baseline differs from itself: {seen}")
+        reason = f"the baseline differs from itself: A/A ratio {control}"
+        return Gate("control", comparison.workload, Outcome.UNDECIDED, reason)
     if unfit:
-        where = ", ".join(map(str, unfit))
-        return Gate("control", comparison.workload, Outcome.UNDECIDED, f"the machine is unfit: it fired at {where}")
-    evidence = f"the baseline shows no difference to itself: {seen}"
-    return Gate("control", comparison.workload, Outcome.PASS, evidence)
+        reason = f"the machine is unfit: the A/A control fired at {', '.join(map(str, unfit))}"
+        return Gate("control", comparison.workload, Outcome.UNDECIDED, reason)
+    return Gate("control", comparison.workload, Outcome.PASS, f"A/A ratio {control}")
 
 
 def _faster(comparison: Comparison, policy: Policy) -> Gate:
-    """The point under the threshold; with `strict`, the whole interval."""
+    """The point estimate is below the threshold; with `strict`, the whole interval is."""
     ratio = comparison.ratio
     limit = ratio.high if policy.strict and ratio.high is not None else ratio.point
-    needs = f"{'the whole interval' if policy.strict else 'the ratio'} under {policy.speedup:g}"
-    return _speed_gate("faster", comparison, policy, limit < policy.speedup, policy.speedup, needs)
+    required = f"{'whole interval' if policy.strict else 'ratio'} < {policy.speedup:g}"
+    return _speed_gate("faster", comparison, policy, limit < policy.speedup, policy.speedup, required)
 
 
 def _interval(comparison: Comparison, policy: Policy) -> Gate:
-    """The whole interval below 1: faster beyond doubt, by however little."""
+    """The whole interval is below 1: the candidate is faster, by any amount."""
     high = comparison.ratio.high
-    return _speed_gate("interval", comparison, policy, high is not None and high < 1, 1.0, "the interval below 1")
+    return _speed_gate("interval", comparison, policy, high is not None and high < 1, 1.0, "whole interval < 1")
 
 
-def _speed_gate(name: str, comparison: Comparison, policy: Policy, met: bool, bound: float, needs: str) -> Gate:
-    """Passed where met; rejected where the whole interval lies beyond the bound; undecided between the two."""
+def _speed_gate(name: str, comparison: Comparison, policy: Policy, met: bool, bound: float, required: str) -> Gate:
+    """Pass if `met`; rejected if the whole interval lies at or above `bound`; otherwise undecided."""
     ratio = comparison.ratio
     if ratio.low is None:
         return Gate(name, comparison.workload, Outcome.UNDECIDED, _no_interval(ratio, policy))
     beyond = Outcome.REJECTED if ratio.low >= bound else Outcome.UNDECIDED
-    sure = f"{ratio.confidence:.4g} confidence over {ratio.replicates} replicates"
-    evidence = f"ratio {comparison.ratio} to {comparison.baseline}, {sure}; needs {needs}"
+    interval = f"{100 * ratio.confidence:.4g}% confidence, {ratio.replicates} replicates"
+    evidence = f"ratio {comparison.ratio} to {comparison.baseline} ({interval}); required: {required}"
     return Gate(name, comparison.workload, Outcome.PASS if met else beyond, evidence)
 
 
 def _no_interval(estimate: Estimate, policy: Policy) -> str:
     if estimate.replicates < policy.min_replicates:
-        return f"{estimate.replicates} replicates; {policy.min_replicates} are needed for an interval"
-    return f"all {estimate.replicates} replicates say the same: not a measurement"
+        return f"{estimate.replicates} replicates; an interval needs at least {policy.min_replicates}"
+    return f"all {estimate.replicates} replicates are identical, which a real measurement never is"

@@ -1,6 +1,6 @@
-"""Measurement and Policy to Verdict: pure, so that it can be repeated anywhere from the raw samples.
+"""Computes the verdict from a measurement and a policy. Pure: anyone can repeat it from the raw samples.
 
-Over workloads all must pass: an intersection of tests needs no correction of alpha.
+Every workload must pass; such an intersection of tests needs no correction of alpha.
 """
 
 from __future__ import annotations
@@ -12,39 +12,41 @@ from gate.verdict.gate_counters import oddities
 from gate.verdict.gate_trust import MACHINE_STEP, own_work_gate, unexplained_clocks
 from gate.verdict.gates import build_gates, unfit_workloads, workload_gates
 
-FASTER = "Make the kernel faster; the table says how far it is from the threshold."
+FASTER = "Make the kernel faster; the table shows its distance from the threshold."
 NEXT_STEPS = {
     Outcome.REJECTED: {
         "build": "Declare the architecture in kernel.toml, or judge on another GPU.",
-        "resources": "Take a smaller tile or fewer registers; `kernel-gate build` shows what each kernel takes.",
+        "resources": "Use a smaller tile or fewer registers; `kernel-gate build` lists each kernel's resources.",
         "correct": "Fix the kernel; `kernel-gate fuzz` shows on which workloads it is wrong.",
-        "own work": "Compute attention by kernels of your own; matrix products by a library are fine.",
-        "possible": "Find the work that was not done or not timed: no kernel is faster than the device.",
+        "own work": "Compute attention with your own kernels; matrix products from a library are allowed.",
+        "possible": "Find the work that the kernel skips or that was not timed: no kernel is faster than the hardware.",
         "faster": FASTER,
         "interval": FASTER,
     },
     Outcome.FAILED: {
-        "build": "Fix the build; the compiler's own words are below.",
-        "correct": "Fix the kernel; `kernel-gate fuzz` finds the smallest workload that ends it.",
+        "build": "Fix the build; the compiler's output is below.",
+        "correct": "Fix the kernel; `kernel-gate fuzz` finds the smallest workload on which it fails.",
     },
     Outcome.UNDECIDED: {
         "measured": "Measure every required workload with `kernel-gate measure-candidate`, then judge again.",
         "machine": MACHINE_STEP,
-        "counters": "Find why the counters contradict the clock; `kernel-gate profile` shows what was launched.",
-        "clocks": "Find what disturbs one of the clocks; a candidate that patches timers would.",
-        "control": "Quieten the machine (`kernel-gate doctor`), then measure again.",
-        "baseline": "Measure again on a quiet machine, against the backend that is to be beaten (`--baseline`).",
+        "counters": "Find out why counters and clock disagree; `kernel-gate profile` lists the launched kernels.",
+        "clocks": "Find out what disturbs one of the clocks; a candidate that patches timers does that.",
+        "control": "Reduce the noise on the machine (`kernel-gate doctor` helps), then measure again.",
+        "baseline": "Measure again on a quiet machine, against the required backend (`--baseline`).",
     },
 }
 NEED_AN_INTERVAL = ("control", "faster", "interval")
-MORE_REPLICATES = "Measure again with `--replicates {0}` or more, or without that option: fewer give no interval."
+MORE_REPLICATES = (
+    "Measure again with `--replicates {0}` or more, or without that option: fewer replicates give no interval."
+)
 UNDECIDED_STEP = "Measure again on a quiet machine, or with more replicates (`--set measure.looks=[10,20,40]`)."
-ENVIRONMENT_STEP = "Fix the machine (`kernel-gate doctor` says how), then run again."
+ENVIRONMENT_STEP = "Fix the machine (`kernel-gate doctor` shows how), then run again."
 PASS_STEP = "Nothing more to do on these workloads."
 
 
 def judge(measurement: Measurement, policy: Policy) -> Run:
-    """The verdict on a candidate's measurement, with the comparisons and gates it rests on."""
+    """The verdict on a candidate's measurement, with its comparisons and gates."""
     found = {evaluation.workload: evaluation for evaluation in measurement.evaluations}
     comparisons = {workload: compare(evaluation, policy) for workload, evaluation in found.items()}
     present = tuple(comparison for comparison in comparisons.values() if comparison is not None)
@@ -55,7 +57,7 @@ def judge(measurement: Measurement, policy: Policy) -> Run:
         if workload in found:
             gates += workload_gates(found[workload], comparisons[workload], policy, unfit, measurement)
         else:
-            gates.append(Gate("measured", workload, Outcome.UNDECIDED, "asked for, and not in the evidence"))
+            gates.append(Gate("measured", workload, Outcome.UNDECIDED, "required, but missing from the evidence"))
     clocks = tuple(
         f"{evaluation.workload}: {warning}"
         for evaluation in measurement.evaluations
@@ -66,18 +68,18 @@ def judge(measurement: Measurement, policy: Policy) -> Run:
 
 
 def measurement_outcome(measurement: Measurement) -> Outcome:
-    """How the measuring itself went, speed aside: the worst status of any stage, and what kept it from timing."""
+    """The worst outcome of the measurement's stages, without a judgement on speed."""
     stages: list[Build | Correctness | Trial | None] = [measurement.build]
     stages += [
         stage
         for evaluation in measurement.evaluations
         for stage in (evaluation.correctness, evaluation.sdpa, evaluation.trial)
     ]
-    seen = [OUTCOMES[stage.status] for stage in stages if stage is not None]
+    outcomes = [OUTCOMES[stage.status] for stage in stages if stage is not None]
     own_work = [own_work_gate(evaluation, measurement.impl) for evaluation in measurement.evaluations]
-    seen += [gate.outcome for gate in own_work if gate is not None]
-    seen += [] if measurement.evaluations else [Outcome.UNDECIDED]
-    return min(seen, key=list(Outcome).index)
+    outcomes += [gate.outcome for gate in own_work if gate is not None]
+    outcomes += [] if measurement.evaluations else [Outcome.UNDECIDED]
+    return min(outcomes, key=list(Outcome).index)
 
 
 def _verdict(
@@ -95,11 +97,11 @@ def _verdict(
 def _reason(impl: str, outcome: Outcome, deciding: Gate, comparisons: tuple[Comparison, ...]) -> str:
     if outcome is Outcome.PASS:
         slowest = max(comparisons, key=lambda each: each.ratio.point)
-        gain = f"{slowest.ratio.speedup()} against {slowest.baseline}"
-        many = f" on all {len(comparisons)} workloads, where it gains least" if len(comparisons) > 1 else ""
-        return f"{impl} is correct and faster{many}: {gain}"
-    where = f" at {deciding.workload}" if deciding.workload else ""
-    return f"{impl}{where}, {deciding.name}: {deciding.evidence}"
+        speedup = f"{slowest.ratio.speedup()} against {slowest.baseline}"
+        scope = f" on all {len(comparisons)} workloads; smallest speedup" if len(comparisons) > 1 else ""
+        return f"{impl} is correct and faster{scope}: {speedup}"
+    workload = f" at {deciding.workload}" if deciding.workload else ""
+    return f"{impl}{workload}, {deciding.name}: {deciding.evidence}"
 
 
 def _step(deciding: Gate, comparisons: tuple[Comparison, ...], policy: Policy) -> str:
