@@ -1,1 +1,1 @@
-"""Records for readers: terminal, Markdown, HTML, tables, plots."""
+"""Formats records for people: terminal, Markdown, HTML, tables, plots."""

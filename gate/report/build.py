@@ -1,4 +1,4 @@
-"""Builds as tables: how a build went, and what its kernels take."""
+"""Tables of a build: its status, and the resources of its kernels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gate.report.table import table
 
 
 def build_table(build: Build) -> str:
-    """How a build went; where it failed, the compiler's own words; else what its kernels take."""
+    """The build's status, then the kernels' resources, or the compiler's output if the build failed."""
     rows = [
         ("candidate", build.impl),
         ("status", build.status.value),
@@ -26,18 +26,18 @@ def build_table(build: Build) -> str:
 
 
 def resources_table(resources: Sequence[KernelResources]) -> str:
-    """One row a kernel and architecture; nothing where none is known."""
+    """One row for each kernel and architecture; empty if no resources are known."""
     headers = ("kernel", "arch", "registers", "shared", "spills", "stack", "threads", "occupancy", "limited by")
     return table(map(_resources, resources), *headers) if resources else ""
 
 
-def _resources(each: KernelResources) -> tuple[str, ...]:
+def _resources(kernel: KernelResources) -> tuple[str, ...]:
     """Shared memory is static + dynamic, spills are stores + loads; all in bytes."""
-    dynamic = {None: " + ?", 0: ""}.get(each.dynamic_shared_bytes, f" + {each.dynamic_shared_bytes}")
-    filled, most = each.filled, "" if each.known else "at most "
-    occupied = (f"{most}{filled.fraction:.0%}", filled.limited_by) if filled else ("–", "–")
+    dynamic = {None: " + ?", 0: ""}.get(kernel.dynamic_shared_bytes, f" + {kernel.dynamic_shared_bytes}")
+    occupancy, at_most = kernel.filled, "" if kernel.known else "at most "
+    occupied = (f"{at_most}{occupancy.fraction:.0%}", occupancy.limited_by) if occupancy else ("–", "–")
     return (
-        each.kernel, each.architecture, "–" if each.registers is None else str(each.registers),
-        f"{each.shared_bytes}{dynamic}", f"{each.spill_store_bytes} + {each.spill_load_bytes}", str(each.stack_bytes),
-        str(each.threads or "–"), *occupied,
+        kernel.kernel, kernel.architecture, "–" if kernel.registers is None else str(kernel.registers),
+        f"{kernel.shared_bytes}{dynamic}", f"{kernel.spill_store_bytes} + {kernel.spill_load_bytes}",
+        str(kernel.stack_bytes), str(kernel.threads or "–"), *occupied,
     )  # fmt: skip

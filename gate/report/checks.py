@@ -1,4 +1,4 @@
-"""Correctness as tables: cases, the smallest failure, and what the sanitizers found."""
+"""Tables of correctness: cases, the smallest failure, and the sanitizers' findings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_ROWS = 20
 
 
 def correctness_table(report: FuzzReport) -> str:
-    """One row a case that failed, the reasons why cases are not supported, the count of all, and one failure."""
+    """One row for each failed case, the reasons of unsupported cases, the counts, and the smallest failure."""
     if report.build.status is not Status.OK:
         return build_table(report.build)
     failed = [result for result in report.results if result.failed]
@@ -28,7 +28,7 @@ def correctness_table(report: FuzzReport) -> str:
         (str(result.case), result.correctness.status.value, result.correctness.message)
         for result in failed[:MAX_ROWS]
     ]
-    parts = [table(rows, "case", "status", "seen")] if rows else []
+    parts = [table(rows, "case", "status", "message")] if rows else []
     if len(failed) > MAX_ROWS:
         parts.append(f"and {len(failed) - MAX_ROWS} more that failed")
     refused = [
@@ -39,36 +39,36 @@ def correctness_table(report: FuzzReport) -> str:
     passed = total - len(failed) - len(refused)
     parts.append(f"{passed} passed, {len(failed)} failed, {len(refused)} not supported, of {total}")
     if report.failure is not None:
-        parts += [where_text(result) for result in _telling(failed, report.failure)]
+        parts += [where_text(result) for result in _largest_mapped(failed, report.failure)]
         parts.append(failure_text(report.failure))
     return "\n\n".join(parts)
 
 
-def _telling(failed: Sequence[CheckedCase], failure: FuzzFailure) -> list[CheckedCase]:
-    """The largest of those that say where they are wrong, for its map shows most; unless that is the smallest too."""
+def _largest_mapped(failed: Sequence[CheckedCase], failure: FuzzFailure) -> list[CheckedCase]:
+    """The largest failed case with a fault map, which shows most; empty if that is the smallest failure itself."""
     mapped = [result for result in failed if result.correctness.fault and result.case != failure.shrunk.case]
     return [max(mapped, key=lambda each: each.case.workload.bytes)] if mapped else []
 
 
 def where_text(checked: CheckedCase) -> str:
-    """Where a case is wrong."""
+    """The fault map of a case; empty if it has none."""
     fault = checked.correctness.fault
     return f"{checked.case}: {fault_text(fault, checked.case.workload)}" if fault else ""
 
 
 def failure_text(failure: FuzzFailure) -> str:
-    """The smallest case that fails, and where it is wrong."""
+    """The smallest case that fails, and its fault map."""
     shrunk = failure.shrunk
-    how = f"smallest failure found, by {failure.probes} probes"
+    how = f"smallest failure found in {failure.probes} attempts"
     if not failure.again:
-        how = "did not fail again in a process of its own, so that chance decides, or what ran before it there"
+        how = "did not fail again in a fresh process: the failure is random, or depends on earlier calls"
     lines = [f"{shrunk.case}, seed {shrunk.seed}: {how}"]
     lines.append(f"{shrunk.correctness.status}: {shrunk.correctness.message}")
     return "\n".join(filter(None, (*lines, where_text(shrunk))))
 
 
 def sanitizer_table(report: SanitizerReport) -> str:
-    """One row a tool, and what it found."""
+    """One row for each tool, and its findings."""
     if report.build.status is not Status.OK:
         return build_table(report.build)
     rows = [
@@ -77,4 +77,4 @@ def sanitizer_table(report: SanitizerReport) -> str:
     ]
     found = [f"{result.tool}: {finding}" for result in report.tools for finding in result.findings]
     cases = f"on {len(report.cases)} cases: {'; '.join(map(str, report.cases))}"
-    return "\n\n".join(filter(None, (table(rows, "tool", "status", "errors", "seen"), "\n".join(found), cases)))
+    return "\n\n".join(filter(None, (table(rows, "tool", "status", "errors", "message"), "\n".join(found), cases)))

@@ -1,6 +1,6 @@
-"""A run in the words of its readers: the facts that terminal, Markdown and HTML show alike.
+"""The facts of a run that terminal, Markdown and HTML all show.
 
-First the verdict and its reason, then what to do, then one table, then the evidence.
+In order: the verdict and its reason, the next step, one table, the evidence.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ MARKS = {
     Outcome.ENVIRONMENT: "🔧",
 }
 NOT_PROFILED = (
-    "Nsight Compute: not measured. `kernel-gate doctor --device cuda` on the runner says whether its counters may be "
-    "read, and how to permit it."
+    "Nsight Compute: not measured. `kernel-gate doctor --device cuda` on the runner shows whether its counters can "
+    "be read, and how to permit it."
 )
 MAX_NAME = 80
 METHOD = (
-    "Every replicate is a fresh process: arms created in random order at random addresses; in every round each arm "
-    "once, in random order, from a cold cache, on new inputs, into an output of NaN; after it the output is compared "
-    "with SDPA's. The speedup is paired within rounds, and its interval is over replicates, not samples. 'could see' "
-    "is the smallest difference that such a trial finds four times in five."
+    "Every replicate is a fresh process, which creates the arms in random order at random addresses. Every round "
+    "runs each arm once, in random order, with a cold cache, on new inputs, into an output filled with NaN; then it "
+    "compares the output with SDPA's. The speedup is paired within rounds; its interval is over replicates, not "
+    "samples. 'detectable' is the smallest difference that such a trial detects with 80% power."
 )
 
 
@@ -38,7 +38,7 @@ def headline(run: Run) -> str:
 
 
 def rows(run: Run) -> Iterator[tuple[str, ...]]:
-    """One row a workload that was asked for, in that order."""
+    """One row for each requested workload, in the requested order."""
     compared = {comparison.workload: comparison for comparison in run.comparisons}
     for workload in run.measurement.workloads:
         outcome = _outcome(run, str(workload))
@@ -47,13 +47,13 @@ def rows(run: Run) -> Iterator[tuple[str, ...]]:
 
 
 def _cells(comparison: Comparison) -> tuple[str, ...]:
-    seen = comparison.smallest_difference
+    detectable = comparison.smallest_difference
     return (
         comparison.baseline,
         f"{comparison.baseline_ms:.4g}",
         f"{comparison.candidate_ms:.4g}",
         comparison.ratio.speedup(),
-        "–" if seen is None else f"±{seen:.1%}",
+        "–" if detectable is None else f"±{detectable:.1%}",
     )
 
 
@@ -64,7 +64,7 @@ def _outcome(run: Run, workload: str) -> str:
 
 
 def evidence(run: Run) -> Iterator[tuple[str, list[str]]]:
-    """What the verdict rests on: titles, and the lines below each."""
+    """The evidence of the verdict: the title and the lines of each section."""
     measurement = run.measurement
     yield "Gates", [_gate(gate) for gate in run.verdict.gates]
     if measurement.build is not None:

@@ -1,4 +1,4 @@
-"""Where an answer is wrong, drawn as text."""
+"""Fault maps: which elements of an output are wrong, drawn as text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from gate.check.fault_map import Grid
 from gate.records import Fault, Workload
 from gate.records.correctness import block_size
 
-LEGEND = "error in limits: . up to 1 (right)   + up to 10   x up to 100   # more   N NaN, infinite or not written"
+LEGEND = (
+    "error / limit: . up to 1 (correct)   + up to 10   x up to 100   # above 100   N NaN, infinite or not written"
+)
 MARKS = ((1.0, "."), (10.0, "+"), (100.0, "x"), (float("inf"), "#"))
 
 
 def fault_text(fault: Fault, workload: Workload) -> str:
-    """The fault in words, and its two maps."""
+    """The fault as a sentence, and its maps by head and by row."""
     rows, columns = (_span(*span) for span in (fault.rows, fault.columns))
     where = f"{fault.wrong_heads} of {workload.batch * workload.heads} heads are wrong"
     worst = f"the worst is head {fault.head} of batch {fault.batch}: rows {rows}, columns {columns}"

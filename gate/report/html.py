@@ -1,6 +1,6 @@
-"""A run as one web page: the facts of the comment, and the roofline. It loads nothing from anywhere.
+"""A run as one self-contained web page: the facts of the comment, and the roofline.
 
-What came from a candidate is escaped, and the page's own policy lets no script of any origin run.
+Text from a candidate is escaped, and the page's content security policy blocks every script.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gate.text import one_line
 
 
 def page(run: Run) -> str:
-    """The HTML document. The same bytes for equal runs."""
+    """The HTML document; equal runs give equal bytes."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(

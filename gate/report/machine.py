@@ -1,4 +1,4 @@
-"""The machine and the registry as tables: what `doctor` and `candidates` print."""
+"""Tables of the machine and of the registry, for `doctor` and `candidates`."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from gate.report.table import table
 
 
 def candidates_table(listing: CandidateList) -> str:
-    """One row a candidate."""
+    """One row for each candidate."""
     rows = [
         *map(_listed, listing.candidates),
         *(("?", "–", "–", "–", f"no: {reason}", "–") for reason in listing.unreadable),
     ]
-    return table(rows, "candidate", "language", "runs on", "supports", "here", "what it is")
+    return table(rows, "candidate", "language", "runs on", "supports", "available here", "description")
 
 
-def _listed(each: ListedCandidate) -> tuple[str, ...]:
-    supports = each.supports
+def _listed(candidate: ListedCandidate) -> tuple[str, ...]:
+    supports = candidate.supports
     sizes = f"D {', '.join(map(str, supports.head_dims))}" if supports.head_dims else "any D"
     causal = "; causal" if True in supports.causal else ""
-    here = f"no: {each.missing}" if each.missing else "yes"
-    places = ", ".join(each.architectures or each.devices)
-    return each.name, each.language, places, f"{', '.join(supports.dtypes)}; {sizes}{causal}", here, each.summary
+    available = f"no: {candidate.missing}" if candidate.missing else "yes"
+    targets = ", ".join(candidate.architectures or candidate.devices)
+    workloads = f"{', '.join(supports.dtypes)}; {sizes}{causal}"
+    return candidate.name, candidate.language, targets, workloads, available, candidate.summary
 
 
 def doctor_table(findings: Iterable[Finding]) -> str:
-    """One row a finding, with the remedy where something is missing."""
+    """One row for each finding, with the remedy if something is missing."""
     rows = [
         (
             "✅" if finding.present else "❌" if finding.needed else "–",
@@ -38,4 +39,4 @@ def doctor_table(findings: Iterable[Finding]) -> str:
         )
         for finding in findings
     ]
-    return table(rows, "", "item", "seen", "remedy")
+    return table(rows, "", "item", "found", "remedy")

@@ -1,4 +1,4 @@
-"""Machine code for readers: one build's, or what changed between two."""
+"""Tables of machine code: of one build, or of the changes between two builds."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gate.build.sass import TENSOR
 from gate.records import MachineCode
 
 KINDS = {"tensor": TENSOR, "LDGSTS": ("LDGSTS",), "LDSM": ("LDSM",), "BAR": ("BAR",), "LDL/STL": ("LDL", "STL")}
-"""What is worth a column: matrix products, asynchronous copies, matrix loads, barriers, spilled registers."""
+"""The columns: matrix products, asynchronous copies, matrix loads, barriers, spilled registers."""
 MAX_COUNTS = 8
 MAX_NAME = 60
 
 
 def static_text(static: Static) -> str:
-    """One row a kernel and architecture."""
+    """One row for each kernel and architecture."""
     from gate.report.table import table
 
     headers = ("kernel", "arch", "instructions", *KINDS, "barriers a tile", "registers", "shared", "spills")
@@ -33,28 +33,28 @@ def _row(static: Static, code: MachineCode) -> list[str]:
         str(code.instructions),
         *counts,
         barriers,
-        *_taken(static, code),
+        *_resources(static, code),
     ]
 
 
-def _taken(static: Static, code: MachineCode) -> list[str]:
-    """Registers, static shared memory and spilled bytes, by the compiler's report."""
-    for each in static.resources:
-        if each.architecture == code.architecture and same_kernel(each.kernel, code.kernel):
+def _resources(static: Static, code: MachineCode) -> list[str]:
+    """Registers, static shared memory (bytes) and spills (bytes), from the compiler's report."""
+    for kernel in static.resources:
+        if kernel.architecture == code.architecture and same_kernel(kernel.kernel, code.kernel):
             return [
-                "–" if each.registers is None else str(each.registers),
-                str(each.shared_bytes),
-                str(each.spill_bytes),
+                "–" if kernel.registers is None else str(kernel.registers),
+                str(kernel.shared_bytes),
+                str(kernel.spill_bytes),
             ]
     return ["–"] * 3
 
 
 def difference_text(difference: Difference) -> str:
-    """First whether a measurement could show anything, then every kernel that changed."""
+    """Whether the program changed at all, then every changed kernel."""
     if difference.identical:
-        return f"{difference.after.impl}: the same program: a new measurement would tell nothing new"
+        return f"{difference.after.impl}: identical program; a new measurement is not needed"
     changes = [line for change in difference.changes for line in _change(change)]
-    unchanged = "the machine code is the same; the host's code, or constants, changed"
+    unchanged = "the kernels' machine code is identical; host code or constants changed"
     return "\n".join([f"{difference.after.impl}: changed", *(changes or [unchanged])])
 
 

@@ -1,4 +1,4 @@
-"""Times as tables: one row an arm, and changes against a record."""
+"""Tables of times: one row for each arm; and of changes against a recorded measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gate.verdict.regression import Change
 
 
 def times_table(measurement: Measurement) -> str:
-    """A measurement for people at a terminal: what went wrong, and one row an arm."""
+    """A measurement for the terminal: failures, then one row for each arm, then the time spent."""
     stages = [
         (None, measurement.build),
         *((evaluation.workload, evaluation.correctness) for evaluation in measurement.evaluations),
@@ -40,31 +40,31 @@ def times_table(measurement: Measurement) -> str:
 
 
 def _ended_early(measurement: Measurement) -> Iterator[str]:
-    """Why a candidate that is right was not timed: its verdict was known before."""
+    """Why a correct candidate was not timed: its verdict was known before."""
     if measurement.build and measurement.build.status is Status.OK and not measurement.evaluations:
-        yield f"{measurement.impl}: not timed: see its resources against the policy's with `kernel-gate build`"
+        yield f"{measurement.impl}: not timed: resource limits not met or unknown; see `kernel-gate build`"
     for gate in (own_work_gate(evaluation, measurement.impl) for evaluation in measurement.evaluations):
         if gate is not None and gate.outcome is not Outcome.PASS:
             yield f"{gate.workload}: {gate.name}: {gate.evidence}"
 
 
 def time_spent(measurement: Measurement) -> str:
-    """Where the time went, stage by stage."""
+    """The seconds that each stage took."""
     stages = " · ".join(f"{stage} {seconds:.1f} s" for stage, seconds in measurement.seconds.items())
     return f"took {sum(measurement.seconds.values()):.1f} s: {stages}"
 
 
 def _refusals(evaluation: Evaluation) -> Iterator[str]:
-    """Why nothing was timed, where it is SDPA that refuses."""
+    """Why nothing was timed, if SDPA refused the workload."""
     if evaluation.trial is None and evaluation.sdpa is None:
         for trace in evaluation.traces:
             if trace.refusal and trace.implementation.startswith(PREFIX):
-                said = f"{trace.implementation} refuses: {trace.refusal}"
-                yield f"{evaluation.workload}: {said}; choose another shape or dtype"
+                refusal = f"{trace.implementation} does not support this workload: {trace.refusal}"
+                yield f"{evaluation.workload}: {refusal}; choose another shape or dtype"
 
 
 def _arms(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
-    """Of the trial with the candidate; that which chose its baseline is summed up as the fastest."""
+    """One row for each arm of the candidate's trial, or of SDPA's trial if there is no candidate."""
     trial = evaluation.trial or evaluation.sdpa
     if trial is not None:
         if trial.status is not Status.OK:
@@ -85,6 +85,6 @@ def _fastest(sdpa: Trial) -> str:
 
 
 def changes_table(changes: Iterable[Change]) -> str:
-    """One row a recorded workload."""
+    """One row for each recorded workload."""
     rows = [(str(change.workload), change.answer.value, change.subject, change.evidence) for change in changes]
-    return table(rows, "workload", "answer", "of", "new / recorded")
+    return table(rows, "workload", "answer", "subject", "new / recorded")

@@ -1,4 +1,4 @@
-"""Profiles for readers: the table of `kernel-gate profile`, and the section of a verdict's evidence."""
+"""Formats profiles: the table of `kernel-gate profile`, and a section of the verdict's evidence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_NAME = 70
 
 @dataclass(frozen=True, slots=True)
 class CounterRow:
-    """One line of the table: a number of a call, and how it is written."""
+    """One line of the table: a number of a call, its format, and the factor to its unit."""
 
     title: str
     of: Callable[[Derived], float | None]
@@ -27,12 +27,12 @@ class CounterRow:
 
 
 def _counter(name: str) -> Callable[[Derived], float | None]:
-    return lambda each: each.total(name)
+    return lambda call: call.total(name)
 
 
-def _share_of(what: str, roof: str) -> Callable[[Derived], float | None]:
-    def share(each: Derived) -> float | None:
-        value, ceiling = getattr(each, what), getattr(getattr(each, roof), what)
+def _share_of(rate: str, roof: str) -> Callable[[Derived], float | None]:
+    def share(call: Derived) -> float | None:
+        value, ceiling = getattr(call, rate), getattr(getattr(call, roof), rate)
         return None if value is None or ceiling is None else value / ceiling
 
     return share
@@ -40,16 +40,16 @@ def _share_of(what: str, roof: str) -> Callable[[Derived], float | None]:
 
 PERCENT = 100.0
 ROWS: tuple[CounterRow, ...] = (
-    CounterRow("kernels", lambda each: float(len(each.profile.kernels)), "{:.0f}"),
+    CounterRow("kernels", lambda call: float(len(call.profile.kernels)), "{:.0f}"),
     CounterRow("duration µs", _counter("duration_ns"), "{:.2f}", 1e-3),
-    CounterRow("TFLOP/s", lambda each: each.flops_per_s, "{:.1f}", 1e-12),
+    CounterRow("TFLOP/s", lambda call: call.flops_per_s, "{:.1f}", 1e-12),
     CounterRow("  % of measured ceiling", _share_of("flops_per_s", "measured"), times=PERCENT),
     CounterRow("  % of theoretical", _share_of("flops_per_s", "theoretical"), times=PERCENT),
-    CounterRow("DRAM GB/s", lambda each: each.bytes_per_s, "{:.0f}", 1e-9),
+    CounterRow("DRAM GB/s", lambda call: call.bytes_per_s, "{:.0f}", 1e-9),
     CounterRow("  % of measured ceiling", _share_of("bytes_per_s", "measured"), times=PERCENT),
     CounterRow("  % of theoretical", _share_of("bytes_per_s", "theoretical"), times=PERCENT),
-    CounterRow("flops a byte", lambda each: each.intensity, "{:.0f}"),
-    CounterRow("% of the roofline", lambda each: each.roofline_share, times=PERCENT),
+    CounterRow("flops per byte", lambda call: call.intensity, "{:.0f}"),
+    CounterRow("% of the roofline", lambda call: call.roofline_share, times=PERCENT),
     CounterRow("tensor cores %", _counter("tensor_pct")),
     CounterRow("tensor instructions", _counter("tensor_instructions"), "{:,.0f}"),
     CounterRow("instructions", _counter("instructions"), "{:,.0f}"),
@@ -63,11 +63,11 @@ ROWS: tuple[CounterRow, ...] = (
     CounterRow("L2 hits %", _counter("l2_hit_pct")),
     CounterRow("occupancy %", _counter("occupancy_pct")),
     CounterRow("  at most %", _counter("occupancy_limit_pct")),
-    CounterRow("bank conflicts %", lambda each: each.conflict_share, times=PERCENT),
-    CounterRow("uncoalesced sectors %", lambda each: each.uncoalesced_share, times=PERCENT),
+    CounterRow("bank conflicts %", lambda call: call.conflict_share, times=PERCENT),
+    CounterRow("uncoalesced sectors %", lambda call: call.uncoalesced_share, times=PERCENT),
     CounterRow("local memory instructions", _counter("local_instructions"), "{:,.0f}"),
-    CounterRow("registers a thread", _counter("registers"), "{:.0f}"),
-    CounterRow("shared memory a block", _counter("shared_bytes"), "{:,.0f}"),
+    CounterRow("registers per thread", _counter("registers"), "{:.0f}"),
+    CounterRow("shared memory per block", _counter("shared_bytes"), "{:,.0f}"),
     CounterRow("blocks", _counter("blocks"), "{:,.0f}"),
     CounterRow("waves", _counter("waves"), "{:.2f}"),
     CounterRow("SM clock MHz", _counter("sm_hz"), "{:.0f}", 1e-6),
@@ -75,7 +75,7 @@ ROWS: tuple[CounterRow, ...] = (
 
 
 def derived_of(evaluation: Evaluation, gpu: Gpu | None) -> list[Derived]:
-    """Every measured profile, in numbers, with the ceilings that any of them saw."""
+    """The derived numbers of every measured profile, with the ceilings measured on this device."""
     ceilings = ceilings_of(evaluation)
     return [
         derive(profile, evaluation.workload, gpu, ceilings) for profile in evaluation.profiles if profile.measured
@@ -83,12 +83,12 @@ def derived_of(evaluation: Evaluation, gpu: Gpu | None) -> list[Derived]:
 
 
 def ceilings_of(evaluation: Evaluation) -> Ceilings | None:
-    """What the device was seen to reach."""
+    """The ceilings measured on the device; None if no profile has them."""
     return next((profile.ceilings for profile in evaluation.profiles if profile.ceilings is not None), None)
 
 
 def profile_text(measurement: Measurement) -> str:
-    """All workloads: the table, what bounds the call, and why."""
+    """For each workload: the table, the bound, and the explanation."""
     gpu = measurement.environment.gpu
     return "\n\n".join(
         text for evaluation in measurement.evaluations for text in _evaluation(evaluation, gpu) if text
@@ -135,7 +135,7 @@ def _difference(values: Sequence[float | None]) -> list[str]:
 
 
 def _absences(profiles: Sequence[Profile]) -> Iterator[str]:
-    """Every profile or counter that there is not, and why."""
+    """Every missing profile or counter, and the reason."""
     for profile in profiles:
         if not profile.measured:
             yield f"{profile.implementation}: {NOT_MEASURED}: {profile.message}"
@@ -152,7 +152,7 @@ def _kernels(seen: Sequence[Derived]) -> Iterator[str]:
 
 
 def _explained(seen: Sequence[Derived]) -> Iterator[str]:
-    """The first beside the other, then the other alone."""
+    """One paragraph for each profile; the candidate's compares it with the baseline's."""
     baseline = next((call for call in seen if call.profile.implementation.startswith(PREFIX)), None)
     for call in seen:
         beside = baseline if baseline is not call else None
@@ -160,7 +160,7 @@ def _explained(seen: Sequence[Derived]) -> Iterator[str]:
 
 
 def profile_lines(run: Run) -> list[str]:
-    """The section of a verdict's evidence: one workload after the other; none where nobody asked for counters."""
+    """The verdict's evidence from profiles, workload by workload; empty if no counters were requested."""
     gpu = run.measurement.environment.gpu
     return [line for evaluation in run.measurement.evaluations for line in _lines(evaluation, gpu)]
 
@@ -172,9 +172,9 @@ def _lines(evaluation: Evaluation, gpu: Gpu | None) -> Iterator[str]:
     gated = gated_ms(evaluation)
     counted = derive(seen, evaluation.workload, gpu, None).duration_ms if seen and seen.measured else None
     if gated is not None and counted is not None:
-        yield f"{evaluation.workload}: counted {counted:.4g} ms, gated {gated:.4g} ms less the empty launch"
+        yield f"{evaluation.workload}: {counted:.4g} ms by counters, {gated:.4g} ms gated less the empty launch"
 
 
 def is_profiled(run: Run) -> bool:
-    """Whether there are counters of anything."""
-    return any(each.measured for evaluation in run.measurement.evaluations for each in evaluation.profiles)
+    """Whether any counters were measured."""
+    return any(profile.measured for evaluation in run.measurement.evaluations for profile in evaluation.profiles)

@@ -1,4 +1,4 @@
-"""The roofline of a measurement's profiles, as SVG or PNG: candidate and baseline under the device's ceilings."""
+"""The roofline plot of profiles, as SVG or PNG: candidate and baseline below the device's ceilings."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FORMS = ("svg", "png")
 SIZE_INCHES = (8.0, 5.0)
 DPI = 150
 REACH = 4.0
-"""How far the axes go beyond what is drawn, as a factor."""
+"""Factor by which the axes extend beyond the points."""
 STYLES = {"measured": "-", "theoretical": "--"}
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One call: where it lies, and whose it is."""
+    """One call: its coordinates (flops per byte, flops per second), and its implementation."""
 
     workload: str
     implementation: str
@@ -33,30 +33,30 @@ class Point:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it is SDPA's."""
+        """Whether the call is SDPA's."""
         return self.implementation.startswith(PREFIX)
 
 
 def points(measurement: Measurement) -> list[Point]:
-    """Every call whose traffic and time were counted, in the measurement's order."""
-    return list(_points(_every(measurement)))
+    """Every call with counted traffic and time, in the measurement's order."""
+    return list(_points(_calls(measurement)))
 
 
-def _every(measurement: Measurement) -> list[Derived]:
+def _calls(measurement: Measurement) -> list[Derived]:
     gpu = measurement.environment.gpu
-    return [each for evaluation in measurement.evaluations for each in derived_of(evaluation, gpu)]
+    return [call for evaluation in measurement.evaluations for call in derived_of(evaluation, gpu)]
 
 
-def _points(every: Sequence[Derived]) -> Iterator[Point]:
-    for call in every:
+def _points(calls: Sequence[Derived]) -> Iterator[Point]:
+    for call in calls:
         if call.intensity is not None and call.flops_per_s is not None:
             yield Point(str(call.workload), call.profile.implementation, call.intensity, call.flops_per_s)
 
 
 def roofs(measurement: Measurement) -> dict[str, Roof]:
-    """The ceilings to draw, by name: each of a dtype once, where both its halves are known."""
+    """The ceilings to draw, by name: one for each dtype whose peak throughput and bandwidth are known."""
     found: dict[str, Roof] = {}
-    for call in _every(measurement):
+    for call in _calls(measurement):
         for name, roof in (("measured", call.measured), ("theoretical", call.theoretical)):
             if roof.ridge is not None:
                 found.setdefault(f"{name} {call.workload.dtype}", roof)
@@ -64,7 +64,7 @@ def roofs(measurement: Measurement) -> dict[str, Roof]:
 
 
 def roofline(measurement: Measurement, form: str = "svg") -> bytes:
-    """The picture, `svg` or `png`; empty where nothing was counted. The same bytes for equal measurements."""
+    """The plot as `svg` or `png`; empty if nothing was counted. Equal measurements give equal bytes."""
     shown = points(measurement)
     if not shown:
         return b""
@@ -82,15 +82,15 @@ def roofline(measurement: Measurement, form: str = "svg") -> bytes:
 
 
 def form_of(path: Path | None) -> str:
-    """What its ending asks for. Raises BadInputError for anything but .svg and .png."""
+    """The format by the file's suffix. Raises BadInputError for anything but .svg and .png."""
     form = path.suffix.removeprefix(".").lower() if path else FORMS[0]
     if form not in FORMS:
-        raise BadInputError(f"the plot {path} ends in none of .svg and .png; name it so")
+        raise BadInputError(f"unknown format of the plot {path}; use the suffix .svg or .png")
     return form
 
 
 def save(measurement: Measurement, path: Path, form: str) -> bool:
-    """Draws to a file; False where there is nothing to draw. Raises UnwritableOutputError."""
+    """Writes the plot to a file; False if there is nothing to draw. Raises UnwritableOutputError."""
     picture = roofline(measurement, form)
     try:
         if picture:
@@ -114,8 +114,8 @@ def _draw(axes: Any, shown: Sequence[Point], ceilings: dict[str, Roof], device: 
         for dot in (point for point in shown if point.workload == workload):
             _mark(axes, dot, f"C{number}")
     axes.set(xscale="log", yscale="log", xlim=(low, high), title=f"Roofline on {device}")
-    axes.set(xlabel="arithmetic intensity (flops a byte of DRAM traffic)", ylabel="TFLOP/s")
-    for axis in (axes.xaxis, axes.yaxis):  # 200 and 600 rather than powers of ten
+    axes.set(xlabel="arithmetic intensity (flops per byte of DRAM traffic)", ylabel="TFLOP/s")
+    for axis in (axes.xaxis, axes.yaxis):  # labels such as 200 and 600, not powers of ten
         axis.set_major_formatter(LogFormatter())
         axis.set_minor_formatter(LogFormatter(minor_thresholds=(2.0, 0.5)))
     axes.grid(visible=True, which="both", alpha=0.2)
@@ -132,7 +132,7 @@ def _ceiling(axes: Any, name: str, roof: Roof, low: float, high: float) -> None:
 
 
 def _mark(axes: Any, point: Point, color: str) -> None:
-    """The candidate's is filled, the baseline's is not."""
+    """The candidate's marker is filled, the baseline's is not."""
     inside = "none" if point.is_baseline else color
     axes.plot(
         [point.intensity], [point.flops_per_s / 1e12], "s" if point.is_baseline else "o",

@@ -1,4 +1,4 @@
-"""The score of a measured candidate, as a table."""
+"""The table of a measured candidate's score."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from gate.analysis.score import Score, Scores
 
 
 def score_text(scores: Scores) -> str:
-    """Every term of every workload, and the sum."""
+    """For each workload: every term, and the sum."""
     from gate.report.table import table
 
     return "\n\n".join(
         f"{score.workload}\n{table(_rows(score), 'term', 'points', 'from')}"
         if score.terms
-        else f"{score.workload}: nothing to score: the candidate was not timed beside SDPA"
+        else f"{score.workload}: no score: the candidate was not timed against SDPA"
         for score in scores.scores
     )
 
 
-def _rows(each: Score) -> Iterator[list[str]]:
-    for term in each.terms:
+def _rows(score: Score) -> Iterator[list[str]]:
+    for term in score.terms:
         yield [term.name, "–" if term.points is None else f"{term.points:.1f}", term.seen]
-    lacking = ", ".join(term.name for term in each.terms if term.points is None)
+    lacking = ", ".join(term.name for term in score.terms if term.points is None)
     yield [
         "score",
-        f"{each.total:.1f}",
-        f"partial, without {lacking}: compares with nothing" if lacking else "complete",
+        f"{score.total:.1f}",
+        f"partial, without {lacking}: not comparable with other scores" if lacking else "complete",
     ]

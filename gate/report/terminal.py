@@ -1,4 +1,4 @@
-"""A run as the terminal shows it."""
+"""Formats a run for the terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from gate.records import Run
 from gate.report.facts import evidence, headline, rows
 from gate.text import inert, one_line
 
-HEADERS = ("workload", "baseline", "baseline ms", "candidate ms", "speedup", "could see", "verdict")
+HEADERS = ("workload", "baseline", "baseline ms", "candidate ms", "speedup", "detectable", "verdict")
 
 
 def terminal(run: Run) -> str:
-    """The same for people at a terminal. Words from outside stay on their line, and command no runner."""
+    """A run as plain text. Text from a candidate stays on one line and cannot form a workflow command."""
     cells = [[one_line(cell) for cell in row] for row in rows(run)]
     sections = [
         one_line(headline(run)),

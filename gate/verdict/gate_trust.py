@@ -28,7 +28,7 @@ from gate.records.gpu import COUNTERS
 from gate.records.verdict import OUTCOMES
 
 MAX_IPC_SHARE = 0.5
-"""Largest share of a batch's time that IPC may take. On an H200 it was at most 0.38, where memory bounds the batch."""
+"""Largest share of a batch's time that IPC may take; at most 0.38 was measured on an H200 (batch bound by memory)."""
 MACHINE_STEP = (
     "Free and cool the GPU (`kernel-gate doctor`), then measure again; counters that the driver never reports "
     "(WSL, virtual GPU, MIG slice) can be accepted by name: gates.accept_unmeasured in gate.toml."
@@ -178,24 +178,24 @@ def witness_evidence(witness: Witness, comparison: Comparison) -> str:
     return f"independent clock: ratio {witness.ratio:.3f} ({batches}); trial: ratio {comparison.ratio.point:.3f}"
 
 
-def witness_doubt(seen: Witness, comparison: Comparison, policy: Policy) -> str:
-    """What the witness has against a ratio, or against its own view; empty where nothing."""
-    most, near = 1 + policy.witness_tolerance, min(seen.baseline_ms)
-    if seen.ratio > comparison.ratio.point * most:
-        return "contradicted"
-    if seen.alone_ms is None:
-        return "nobody saw how long SDPA takes while no candidate is there"
-    slowed = {
-        "before its witness as in the trial": near / seen.launches / comparison.baseline_ms,
-        "once the candidate was there": near / seen.alone_ms,
+def witness_doubt(witness: Witness, comparison: Comparison, policy: Policy) -> str:
+    """Why the witness contradicts the trial's ratio, or cannot confirm it; empty if it confirms it."""
+    limit, local_ms = 1 + policy.witness_tolerance, min(witness.baseline_ms)
+    if witness.ratio > comparison.ratio.point * limit:
+        return "the independent clock contradicts the trial"
+    if witness.alone_ms is None:
+        return "SDPA was not timed before the candidate was loaded"
+    slowdowns = {
+        "in the witness as in the trial": local_ms / witness.launches / comparison.baseline_ms,
+        "with the candidate loaded as without it": local_ms / witness.alone_ms,
     }
-    if seen.direct:
-        slowed["called one by one as in a graph: the host hides the rest"] = min(seen.baseline_far_ms) / near
-    when, times = max(slowed.items(), key=lambda each: each[1])
-    if times > most:
-        return f"SDPA took {times:.2f} times as long {when}"
-    if seen.way_ms > MAX_IPC_SHARE * near:
-        return f"too short to be seen: {near:.3g} ms, and {seen.way_ms:.3g} ms of way"
+    if witness.direct:
+        slowdowns["by direct launches as in a CUDA graph"] = min(witness.baseline_far_ms) / local_ms
+    condition, slowdown = max(slowdowns.items(), key=lambda item: item[1])
+    if slowdown > limit:
+        return f"SDPA took {slowdown:.2f} times as long {condition}"
+    if witness.way_ms > MAX_IPC_SHARE * local_ms:
+        return f"batch too short for the independent clock: {local_ms:.3g} ms, with {witness.way_ms:.3g} ms of IPC"
     return ""
 
 

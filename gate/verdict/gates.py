@@ -157,14 +157,14 @@ def _faster(comparison: Comparison, policy: Policy) -> Gate:
     """The point estimate is below the threshold; with `strict`, the whole interval is."""
     ratio = comparison.ratio
     limit = ratio.high if policy.strict and ratio.high is not None else ratio.point
-    required = f"{'whole interval' if policy.strict else 'ratio'} < {policy.speedup:g}"
+    required = f"{'whole interval' if policy.strict else 'ratio'} below {policy.speedup:g}"
     return _speed_gate("faster", comparison, policy, limit < policy.speedup, policy.speedup, required)
 
 
 def _interval(comparison: Comparison, policy: Policy) -> Gate:
     """The whole interval is below 1: the candidate is faster, by any amount."""
     high = comparison.ratio.high
-    return _speed_gate("interval", comparison, policy, high is not None and high < 1, 1.0, "whole interval < 1")
+    return _speed_gate("interval", comparison, policy, high is not None and high < 1, 1.0, "whole interval below 1")
 
 
 def _speed_gate(name: str, comparison: Comparison, policy: Policy, met: bool, bound: float, required: str) -> Gate:

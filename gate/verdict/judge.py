@@ -19,7 +19,7 @@ NEXT_STEPS = {
         "resources": "Use a smaller tile or fewer registers; `kernel-gate build` lists each kernel's resources.",
         "correct": "Fix the kernel; `kernel-gate fuzz` shows on which workloads it is wrong.",
         "own work": "Compute attention with your own kernels; matrix products from a library are allowed.",
-        "possible": "Find the work that the kernel skips or that was not timed: no kernel is faster than the hardware.",
+        "possible": "Find the work that was skipped or not timed: no kernel is faster than the physical floor.",
         "faster": FASTER,
         "interval": FASTER,
     },
@@ -37,9 +37,7 @@ NEXT_STEPS = {
     },
 }
 NEED_AN_INTERVAL = ("control", "faster", "interval")
-MORE_REPLICATES = (
-    "Measure again with `--replicates {0}` or more, or without that option: fewer replicates give no interval."
-)
+MORE_REPLICATES = "Measure again with `--replicates {0}` or more, or without this option: fewer give no interval."
 UNDECIDED_STEP = "Measure again on a quiet machine, or with more replicates (`--set measure.looks=[10,20,40]`)."
 ENVIRONMENT_STEP = "Fix the machine (`kernel-gate doctor` shows how), then run again."
 PASS_STEP = "Nothing more to do on these workloads."

@@ -1,7 +1,7 @@
-"""A new measurement against a recorded one: regressed, maintained, improved or undecided, by the whole interval.
+"""Compares a new measurement with a recorded one: regressed, maintained, improved or undecided, by the interval.
 
-Where both timed a candidate beside SDPA, what is compared is the ratio to SDPA, so that a new driver or a warmer day,
-which moves both, does not look like a faster kernel. Otherwise times are compared across sessions, which is weaker.
+If both timed a candidate and SDPA in one trial, the ratios to SDPA are compared: a new driver or a warmer GPU changes
+both times and cancels out. Otherwise times are compared across sessions, which is weaker evidence.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from gate.verdict.gates import unfit_workloads
 
 
 class Answer(StrEnum):
-    """Where the interval lies. The order is that of precedence over workloads."""
+    """Position of the interval. If workloads differ, the first of these wins."""
 
     REGRESSED = "regressed"
     UNDECIDED = "undecided"
@@ -52,7 +52,7 @@ EXIT_CODES = {Answer.REGRESSED: 1, Answer.UNDECIDED: 2, Answer.MAINTAINED: 0, An
 
 @dataclass(frozen=True, slots=True)
 class Change(Record):
-    """New time over recorded time on one workload; `subject` says of what."""
+    """New time over recorded time on one workload; `subject` names what was timed."""
 
     workload: Workload
     answer: Answer
@@ -64,7 +64,7 @@ class Change(Record):
 
 @dataclass(frozen=True, slots=True)
 class Changes(Record):
-    """All of a measurement against a recorded one, and what they come to."""
+    """The changes of all workloads, and the overall answer."""
 
     answer: Answer
     changes: tuple[Change, ...]
@@ -74,7 +74,7 @@ class Changes(Record):
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """One logarithm a replicate, of the same thing measured twice, and what else differs between the two."""
+    """Log-ratios or log-times of both measurements, one for each replicate, and the deviation between sessions."""
 
     subject: str
     new: Array
@@ -83,10 +83,10 @@ class _Sides:
 
 
 def changes(new: Measurement, recorded: Measurement, policy: Policy) -> tuple[Change, ...]:
-    """One change for each recorded workload, or where SDPA's backends were recorded, for each of them.
+    """One change for each recorded workload; if SDPA's backends were recorded, one for each backend.
 
-    Any regression blocks, so the family-wise error of regressions is held by Holm. Raises BadInputError where the two
-    are of different devices, or of different candidates.
+    Any regression blocks; therefore Holm's method limits the family-wise error rate. Raises BadInputError if the
+    measurements are of different devices or of different candidates.
     """
     same_device(new, recorded)
     _same_candidate(new, recorded)
@@ -101,14 +101,16 @@ def changes(new: Measurement, recorded: Measurement, policy: Policy) -> tuple[Ch
 
 
 def _same_candidate(new: Measurement, recorded: Measurement) -> None:
-    """A candidate against SDPA's own record is another question, and may be asked."""
+    """Raises BadInputError for two different candidates; a candidate may be compared with SDPA's record."""
     if new.impl != recorded.impl and None not in (new.impl, recorded.impl):
-        raise BadInputError(f"of {new.impl} and of {recorded.impl}: not comparable; measure the same candidate")
+        raise BadInputError(
+            f"cannot compare candidate {new.impl} with candidate {recorded.impl}; measure the same candidate"
+        )
 
 
-def overall(seen: tuple[Change, ...]) -> Answer:
-    """The answer over workloads: one regression is a regression, and one doubt leaves doubt."""
-    return min((change.answer for change in seen), key=list(Answer).index, default=Answer.UNDECIDED)
+def overall(changes: tuple[Change, ...]) -> Answer:
+    """The answer over all workloads: any regression is a regression; else any undecided workload is undecided."""
+    return min((change.answer for change in changes), key=list(Answer).index, default=Answer.UNDECIDED)
 
 
 def _changes(pairs: list[tuple[Workload, _Sides | str]], alarms: Iterator[bool], policy: Policy) -> Iterator[Change]:
@@ -120,45 +122,43 @@ def _changes(pairs: list[tuple[Workload, _Sides | str]], alarms: Iterator[bool],
 
 
 def _sides(new: Evaluation | None, old: Evaluation, policy: Policy) -> list[_Sides | str]:
-    """What the two have in common, or why there is nothing."""
+    """The pairs to compare on one workload, or why there are none."""
     refusal = _refusal(new, policy)
     if new is None or refusal:
         return [refusal]
     if doubt := _doubt(old, policy):
-        return [f"recorded so that it cannot be believed: {doubt}"]
+        return [f"the recorded measurement is not reliable: {doubt}"]
     ours, theirs = _subject(new), _subject(old)
     if ours is None or theirs is None or not (ours.status is Status.OK and theirs.status is Status.OK):
-        return ["not timed on both sides"]
+        return ["not timed in both measurements"]
     if ours.has(CANDIDATE, BASELINE) and theirs.has(CANDIDATE, BASELINE):
         return [_ratios(ours, theirs, policy)]
     if ours.has(CANDIDATE) or theirs.has(CANDIDATE):
         return [_times(ours, theirs, _main_arm(ours), _main_arm(theirs), policy)]
     return [
-        _times(ours, theirs, arm, arm, policy) if ours.has(arm) else f"{arm} was recorded, and is not there now"
+        _times(ours, theirs, arm, arm, policy) if ours.has(arm) else f"{arm} is recorded, but missing now"
         for arm in (arm.name for arm in theirs.arms if arm.name != EMPTY)
     ]
 
 
 def _refusal(new: Evaluation | None, policy: Policy) -> str:
-    """Why nothing can be said by the new evidence; empty where something can."""
+    """Why the new evidence cannot be compared; empty if it can."""
     if new is None:
-        return "recorded, and not measured now"
+        return "recorded, but not measured now"
     if new.correctness is not None and new.correctness.status is not Status.OK:
         return f"{new.correctness.status} now: {new.correctness.message}"
     return _doubt(new, policy)
 
 
-def _doubt(seen: Evaluation, policy: Policy) -> str:
-    """Why evidence is not to be believed, as in a verdict against SDPA; empty where it is."""
-    comparison = compare(seen, policy)
-    gates = [machine_gate(seen, policy, None), clocks_gate(seen, policy)]
-    gates += [witness_gate(seen, comparison, policy)] if seen.witness else []
+def _doubt(evaluation: Evaluation, policy: Policy) -> str:
+    """Why the evidence is not reliable, by the gates of a verdict against SDPA; empty if it is reliable."""
+    comparison, witness = compare(evaluation, policy), evaluation.witness
+    gates = [machine_gate(evaluation, policy, None), clocks_gate(evaluation, policy)]
+    gates += [witness_gate(evaluation, comparison, policy)] if witness else []
     doubts = [f"{gate.name}: {gate.evidence}" for gate in gates if gate and gate.outcome is not Outcome.PASS]
-    if (
-        comparison and seen.witness and seen.witness.status is Status.OK
-    ):  # here a slow candidate may lie to seem the same
-        doubt = witness_doubt(seen.witness, comparison, policy)
-        doubts += [f"witness: {doubt}: {witness_evidence(seen.witness, comparison)}"] if doubt else []
+    if comparison and witness and witness.status is Status.OK:  # a slow candidate gains by a forged time here
+        doubt = witness_doubt(witness, comparison, policy)
+        doubts += [f"witness: {doubt}: {witness_evidence(witness, comparison)}"] if doubt else []
     if comparison and unfit_workloads([comparison], policy):
         doubts.append("control: the baseline differs from itself")
     return doubts[0] if doubts else ""
@@ -169,14 +169,14 @@ def _main_arm(trial: Trial) -> str:
 
 
 def _subject(evaluation: Evaluation) -> Trial | None:
-    """A candidate's own trial, and never SDPA's in its place; SDPA's where no candidate was there."""
+    """The candidate's trial if there is a candidate, even a failed one; otherwise SDPA's trial."""
     return evaluation.sdpa if evaluation.correctness is None and evaluation.trial is None else evaluation.trial
 
 
 def _ratios(ours: Trial, theirs: Trial, policy: Policy) -> _Sides | str:
     backends = ours.implementation(BASELINE), theirs.implementation(BASELINE)
     if backends[0] != backends[1]:
-        return f"timed against {backends[0]}, recorded against {backends[1]}; measure with --baseline of the record"
+        return f"timed against {backends[0]}, recorded against {backends[1]}; measure with the recorded --baseline"
     logs = [log_ratios(trial.samples(CANDIDATE), trial.samples(BASELINE)) for trial in (ours, theirs)]
     subject = f"{ours.implementation(CANDIDATE)} relative to {backends[0]}"
     return _Sides(subject, logs[0], logs[1], policy.ratio_session_sd)
@@ -189,12 +189,10 @@ def _times(ours: Trial, theirs: Trial, arm: str, recorded_arm: str, policy: Poli
 
 
 def _alarms(every: list[_Sides], policy: Policy) -> Iterator[bool]:
-    """Which regressions stand after Holm: the hypothesis is that the new time is at most 1 + margin of the old."""
+    """Which regressions remain after Holm's method. Null hypothesis: new time <= (1 + margin) × recorded time."""
     beyond = [_estimate(sides, policy, shift=math.log1p(policy.margin)) for sides in every]
     p_values = [
-        estimate.p_value
-        if estimate.p_value is not None and estimate.point > 1
-        else 1.0  # on the other side: no alarm
+        estimate.p_value if estimate.p_value is not None and estimate.point > 1 else 1.0  # below the margin: no alarm
         for estimate in beyond
     ]
     return iter(holm(p_values, policy.alpha))

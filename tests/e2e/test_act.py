@@ -285,4 +285,4 @@ def test_a_forged_artifact_gets_no_verdict_and_no_pass(origin, github, tmp_path)
     assert "NO VERDICT" in body.splitlines()[0]
     assert marker.outcome is Outcome.ENVIRONMENT
     assert (done.result("gate"), done.result("required")) == ("failure", "failure")
-    assert "is of the candidate honest, and wrong was asked for" in done.log
+    assert "wrong candidate: expected wrong, but the file contains honest" in done.log

@@ -102,7 +102,7 @@ def test_a_time_below_what_the_device_can_do_is_no_record(gpu_bench):
     forged = replace(seen, trial=replace(seen.trial, replicates=impossible, median_ms={}))
     run = judge(replace(measurement, evaluations=(forged,)), gpu_bench.settings.gates)
     assert run.verdict.outcome is Outcome.REJECTED
-    assert "the least possible" in run.verdict.reason
+    assert "the physical floor" in run.verdict.reason
 
 
 def test_lines_that_a_kernel_made_persist_in_l2_are_reset_before_every_timing(monkeypatch):

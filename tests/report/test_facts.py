@@ -84,7 +84,7 @@ def test_a_warning_stands_above_the_folded_evidence():
 def test_the_headline_of_a_pass_names_the_workload_that_gains_least():
     more = examples.evaluation(trial=examples.trial(0.5, seed=9))
     gains = [examples.evaluation(), replace(more, workload=examples.workload(seq_len=8))]
-    assert "on all 2 workloads, where it gains least: 1.25" in headline(examples.run(examples.measurement(*gains)))
+    assert "on all 2 workloads; smallest speedup: 1.25" in headline(examples.run(examples.measurement(*gains)))
 
 
 def test_tunables_stand_beside_the_build_in_terminal_comment_and_page():

@@ -655,7 +655,7 @@ def test_a_gate_that_requires_the_best_backend_does_not_pass_against_another(evi
     path, out = evidence(examples.measurement()), tmp_path / "run.json"
     answer = kernel_gate("gate", "--cand", path, *ASKED, "--required", "--out", out)
     assert answer.code == 2
-    assert "nothing shows sdpa:flash to be the fastest" in answer.out.splitlines()[0]
+    assert "no measurement shows that sdpa:flash is the fastest" in answer.out.splitlines()[0]
     assert load_evidence(out).verdict.exit_code == 2
     chosen = evidence(examples.measurement(examples.evaluation(sdpa=examples.sdpa_trial())), "best.json")
     assert kernel_gate("gate", "--cand", chosen, *ASKED, "--required").code == 0
@@ -677,7 +677,9 @@ def test_a_gate_that_requires_nothing_says_where_another_baseline_was_beaten(evi
     path = evidence(examples.measurement())
     answer = kernel_gate("gate", "--cand", path)
     assert answer.code == 0
-    assert "warning: 1,2,64,32 float32: nothing shows sdpa:flash to be the fastest SDPA backend" in answer.out
+    assert (
+        "warning: 1,2,64,32 float32: no measurement shows that sdpa:flash is the fastest SDPA backend" in answer.out
+    )
     assert "warning: " not in kernel_gate("gate", "--cand", path, "--baseline", "flash").out
 
 

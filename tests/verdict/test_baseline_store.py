@@ -21,7 +21,7 @@ def test_a_record_is_read_again(tmp_path):
     path = tmp_path / "made" / "sdpa.json"
     save_record(examples.sdpa_measurement(), path, Policy())
     assert load_record(path) == load_evidence(path) == examples.sdpa_measurement()
-    with pytest.raises(BadInputError, match="make one with `kernel-gate baseline`"):
+    with pytest.raises(BadInputError, match="record one with `kernel-gate baseline`"):
         load_record(tmp_path / "sdpa.json")
 
 
@@ -31,7 +31,7 @@ def test_a_record_that_would_lose_workloads_is_kept(tmp_path):
     (workload,) = examples.sdpa_measurement().workloads
     refuse_loss(path, [workload, replace(workload, seq_len=8)])
     refuse_loss(tmp_path / "new.json", [])
-    with pytest.raises(BadInputError, match="1 workloads that would be lost"):
+    with pytest.raises(BadInputError, match="delete 1 recorded workloads"):
         refuse_loss(path, [replace(workload, seq_len=8)])
 
 

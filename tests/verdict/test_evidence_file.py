@@ -185,7 +185,7 @@ def test_json_beyond_what_can_be_read_is_refused(text, path):
 
 def test_a_file_that_is_not_text_is_refused(path):
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(errors.MalformedFileError, match="not text"):
+    with pytest.raises(errors.MalformedFileError, match="not UTF-8 text"):
         load_evidence(path)
 
 

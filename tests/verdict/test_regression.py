@@ -77,7 +77,7 @@ def test_other_devices_are_not_compared():
 
 def test_other_candidates_are_not_compared():
     other = examples.measurement(impl="other", build=examples.build(impl="other"))
-    with pytest.raises(BadInputError, match="of honest and of other: not comparable"):
+    with pytest.raises(BadInputError, match="cannot compare candidate honest with candidate other"):
         changes(RECORDED, other, Policy())
 
 
@@ -145,7 +145,7 @@ def test_sdpas_own_times_never_stand_for_a_candidate_that_was_not_timed():
         evaluations=(Evaluation(examples.workload(), sdpa=examples.sdpa_trial(replicates=10, seed=4)),)
     )
     (seen,) = changes(not_timed, recorded, Policy())
-    assert (seen.answer, seen.evidence) == (Answer.UNDECIDED, "not timed on both sides")
+    assert (seen.answer, seen.evidence) == (Answer.UNDECIDED, "not timed in both measurements")
 
 
 def test_a_machine_whose_baseline_differs_from_itself_gives_no_answer():
@@ -168,7 +168,7 @@ def test_a_candidate_that_seems_unchanged_and_is_seen_to_be_slower_gives_no_answ
     lie = examples.measurement(examples.evaluation(trial=examples.trial(1.2, 10), witness=slow))
     (seen,) = changes(lie, measured(1.2, seed=1), Policy())
     assert seen.answer is Answer.UNDECIDED
-    assert "contradicted: ratio " in seen.evidence
+    assert "contradicts the trial: independent clock: ratio " in seen.evidence
     assert "by its own process's" in seen.evidence
 
 
@@ -196,7 +196,7 @@ def test_nothing_improved_on_a_record_that_cannot_be_believed_nor_on_such_a_meas
     for new, recorded in ((quiet, spoiled), (spoiled, quiet)):
         (seen,) = changes(new, recorded, Policy())
         assert seen.answer is Answer.UNDECIDED
-        assert seen.evidence.startswith("recorded so that it cannot be believed: ") is (recorded is spoiled)
+        assert seen.evidence.startswith("the recorded measurement is not reliable: ") is (recorded is spoiled)
 
 
 def test_a_machine_that_was_disturbed_is_not_recorded():
