@@ -86,8 +86,8 @@ def test_a_comment_that_is_too_long_is_written_with_less_and_never_cut():
 
 
 def test_the_rows_that_did_not_pass_are_those_that_are_kept():
-    text = markdown(many(200, message="wrong"))
-    assert "more of 200 workloads" in text
+    text = markdown(many(240, message="wrong"))
+    assert "more of 240 workloads" in text
     assert text.count("❌ rejected") == 1
     assert "✅ pass" in text
 

@@ -34,7 +34,7 @@ def test_a_table_that_fits_or_is_read_by_a_program_is_not_folded(monkeypatch):
 def test_where_sdpa_refuses_the_reason_is_told():
     refused = Evaluation(examples.workload(), traces=(Trace("sdpa:flash", refusal="no kernel for it"),))
     text = times_table(examples.measurement(refused))
-    assert "sdpa:flash refuses: no kernel for it; choose another shape or dtype" in text
+    assert "sdpa:flash does not support this workload: no kernel for it; choose another shape or dtype" in text
 
 
 def test_the_times_are_of_the_trial_that_is_judged_and_the_other_is_summed_up():
