@@ -1,0 +1,108 @@
+// Which tile a problem gets, and the launch.
+#ifndef KERNEL_GATE_WGMMA_DISPATCH_CUH
+#define KERNEL_GATE_WGMMA_DISPATCH_CUH
+
+#include <algorithm>
+#include <cmath>
+
+#include "forward.cuh"
+#include "split.cuh"
+#include "tensor_map.h"
+
+namespace wgmma {
+
+constexpr int out_box = 16;  // rows that a warp stores at once
+
+// At head size 128 the output alone takes 64 registers of a thread.
+template <int head_dim>
+struct Shapes {
+  using Large = Shape<GROUPS, BLOCK_N, STAGES, BLOCKS_PER_SM, ORDER>;
+};
+template <>
+struct Shapes<128> {
+  using Large = Shape<2, 64, 2, 1, together>;
+};
+
+// A scale of 0 keeps its sense, and masked scores stay at -inf, if it is merely tiny. The kernel takes maxima before it
+// scales, so that a negative scale has to turn the queries.
+template <typename Element>
+Problem<Element> describe(const attention_args& args) {
+  Problem<Element> problem(args);
+  problem.scale_log2 = std::max(std::fabs(problem.scale_log2), FLT_MIN);
+  problem.sign = args.scale < 0 ? 0x80008000u : 0;
+  return problem;
+}
+
+template <typename Element>
+void divide(Problem<Element>& problem, const attention_args& args, int block_m) {
+  problem.tiles = static_cast<int>((args.seq_len + block_m - 1) / block_m);
+  problem.count = static_cast<int>(args.batch * args.heads) * problem.tiles;
+}
+
+inline bool is_mappable(const attention_args& args) {
+  return args.scale >= 0 && is_mappable(args.q, args.q_stride, args) && is_mappable(args.k, args.k_stride, args) &&
+         is_mappable(args.v, args.v_stride, args) && is_mappable(args.out, args.out_stride, args);
+}
+
+template <typename Shape>
+bool map(Maps& maps, const attention_args& args) {
+  return map_tensor(maps.q, args.q, args.q_stride, args, Shape::block_m) &&
+         map_tensor(maps.k, args.k, args.k_stride, args, Shape::block_n) &&
+         map_tensor(maps.v, args.v, args.v_stride, args, Shape::block_n) &&
+         map_tensor(maps.out, args.out, args.out_stride, args, out_box);
+}
+
+template <typename Kernel, typename Element>
+int launch(Kernel kernel, const attention_args& args, const Problem<Element>& problem, int blocks, int cluster, int threads,
+           int bytes) {
+  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) != cudaSuccess)
+    return ATTENTION_LAUNCH_FAILED;
+  cudaLaunchAttribute attribute;
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {unsigned(cluster), 1, 1};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(blocks);
+  config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = bytes;
+  config.stream = ladder::stream_of(args);
+  config.attrs = &attribute;
+  config.numAttrs = cluster > 1;
+  const cudaError_t status = cudaLaunchKernelEx(&config, kernel, problem);
+  return status == cudaSuccess ? ladder::launch_status() : ATTENTION_LAUNCH_FAILED;
+}
+
+inline int multiprocessors() {
+  int device = 0, count = 0;
+  const bool known = cudaGetDevice(&device) == cudaSuccess &&
+                     cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess;
+  return known ? count : 0;
+}
+
+template <typename Element, int head_dim, typename Split>
+int run_split(const attention_args& args, Problem<Element> problem) {
+  divide(problem, args, Split::block_m);
+  if (!map<Split>(problem.maps, args)) return ATTENTION_LAUNCH_FAILED;
+  return launch(forward_split<Element, head_dim, Split>, args, problem, problem.count * Split::blocks, Split::blocks,
+                Split::threads, SplitMemory<Split, head_dim>::bytes);
+}
+
+template <typename Element, int head_dim>
+int run(const attention_args& args) {
+  using Shape = typename Shapes<head_dim>::Large;
+  const int64_t tiles = args.batch * args.heads * ((args.seq_len + 63) / 64);
+  if (tiles > INT32_MAX) return ATTENTION_UNSUPPORTED;
+  const int slots = multiprocessors();
+  if (slots == 0) return ATTENTION_LAUNCH_FAILED;
+  Problem<Element> problem = describe<Element>(args);
+  const bool mapped = is_mappable(args);
+  if (mapped && tiles * 2 <= slots) return run_split<Element, head_dim, Split<2, SPLIT_GROUPS, SPLIT_STAGES>>(args, problem);
+  if (mapped && tiles <= slots) return run_split<Element, head_dim, Split<1, SPLIT_GROUPS, SPLIT_STAGES>>(args, problem);
+  divide(problem, args, Shape::block_m);
+  if (mapped && !map<Shape>(problem.maps, args)) return ATTENTION_LAUNCH_FAILED;
+  const int blocks = PERSISTENT ? std::min(problem.count, slots * Shape::blocks_per_sm) : problem.count;
+  const auto kernel = mapped ? forward<Element, head_dim, Shape, true> : forward<Element, head_dim, Shape, false>;
+  return launch(kernel, args, problem, blocks, 1, Shape::threads, Memory<Shape, head_dim>::bytes);
+}
+
+}  // namespace wgmma
+#endif

@@ -1,0 +1,223 @@
+// The instructions of Hopper (sm_90a) that CUDA C++ has no word for, each behind one function that bears its PTX name in its
+// text (PTX ISA 8.0: sections 9.7.8.24 cp.async.bulk, 9.7.12.15 mbarrier, 9.7.14 wgmma).
+#ifndef KERNEL_GATE_WGMMA_HOPPER_CUH
+#define KERNEL_GATE_WGMMA_HOPPER_CUH
+
+#include <cuda.h>
+
+#include "../launch.cuh"
+
+namespace hopper {
+
+constexpr int warp_lanes = 32, group_warps = 4, group_threads = 128;  // group: a warpgroup
+
+__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// One lane of the warp, the same at each call.
+__device__ __forceinline__ bool elect() {
+  uint32_t elected;
+  asm volatile(
+      "{\n.reg .pred chosen;\nelect.sync _|chosen, 0xffffffff;\nselp.u32 %0, 1, 0, chosen;\n}"
+      : "=r"(elected));
+  return elected != 0;
+}
+
+// --- Barriers in shared memory that count arrivals and bytes. A barrier begins in phase 0, and a phase ends when all
+// arrivals and all bytes that were announced are in. `wait` returns once the phase of that parity has ended.
+
+__device__ __forceinline__ void init_barrier(uint32_t barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+
+// Makes the barriers that this thread initialised known to the copy engine and to the other blocks of a cluster.
+__device__ __forceinline__ void publish_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+__device__ __forceinline__ void arrive(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+__device__ __forceinline__ void arrive_and_expect(uint32_t barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ bool has_ended(uint32_t barrier, uint32_t parity) {
+  uint32_t ended;
+  asm volatile(
+      "{\n.reg .pred ended;\nmbarrier.try_wait.parity.shared::cta.b64 ended, [%1], %2;\nselp.u32 %0, 1, 0, ended;\n}"
+      : "=r"(ended)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return ended != 0;
+}
+
+__device__ __forceinline__ void wait(uint32_t barrier, uint32_t parity) {
+  while (!has_ended(barrier, parity)) {
+  }
+}
+
+// Adds one to a counter in shared memory that goes from `last` to 0, and returns what it was. What this thread did before is done before
+// whatever follows the last count.
+__device__ __forceinline__ uint32_t count(uint32_t counter, uint32_t last) {
+  uint32_t before;
+  asm volatile("atom.acq_rel.cta.shared::cta.inc.u32 %0, [%1], %2;" : "=r"(before) : "r"(counter), "r"(last) : "memory");
+  return before;
+}
+
+// A barrier of the block for `threads` threads, whole warps; barrier 0 is that of __syncthreads.
+__device__ __forceinline__ void synchronize(int barrier, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
+// --- Clusters: blocks that run at once and reach one another's shared memory.
+
+__device__ __forceinline__ uint32_t rank_in_cluster() {
+  uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+// The same address in the shared memory of block `rank`.
+__device__ __forceinline__ uint32_t address_in(uint32_t rank, uint32_t address) {
+  uint32_t there;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
+  return there;
+}
+
+__device__ __forceinline__ void store_there(uint32_t to, float a, float b, float c, float d) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+
+__device__ __forceinline__ void store_there(uint32_t to, float a, float b) {
+  asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(a), "f"(b) : "memory");
+}
+
+// A barrier of all threads of a cluster, in two halves; what was written before `arrive` is seen after `wait`.
+__device__ __forceinline__ void arrive_at_cluster() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ __forceinline__ void wait_for_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+// --- The copy engine (TMA). A tensor map describes a tensor of four dimensions; a copy names the first element of a box by its
+// coordinates, the innermost first. What lies outside the tensor is read as zeros, and not written.
+
+__device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
+__device__ __forceinline__ void load_box(uint32_t to, const CUtensorMap& map, uint32_t barrier, int column, int row, int head,
+                                         int batch) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];"
+      ::"r"(to), "l"(&map), "r"(barrier), "r"(column), "r"(row), "r"(head), "r"(batch)
+      : "memory");
+}
+
+__device__ __forceinline__ void store_box(const CUtensorMap& map, uint32_t from, int column, int row, int head, int batch) {
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%2, %3, %4, %5}], [%1];" ::"l"(&map), "r"(from),
+               "r"(column), "r"(row), "r"(head), "r"(batch)
+               : "memory");
+}
+
+__device__ __forceinline__ void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+
+// Until the engine has read all that this thread told it to store.
+__device__ __forceinline__ void wait_for_stores() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+
+// Orders what this thread wrote to shared memory before what the engine or the tensor cores do with it later.
+__device__ __forceinline__ void fence_for_engine() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// --- Products of a warpgroup, 64 rows of A by n columns of B, 16 deep. They run beside the threads: from `begin_products` to
+// `wait_for_products` nothing may touch their registers.
+
+__device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+// Until at most `unfinished` of the groups committed last still run.
+template <int unfinished>
+__device__ __forceinline__ void wait_for_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(unfinished) : "memory");
+}
+
+// Keeps the compiler from moving uses of these registers across this point.
+template <typename T, int count>
+__device__ __forceinline__ void pin(T (&registers)[count]) {
+#pragma unroll
+  for (int i = 0; i < count; ++i)
+    if constexpr (std::is_same_v<T, float>)
+      asm volatile("" : "+f"(registers[i])::"memory");
+    else
+      asm volatile("" : "+r"(registers[i])::"memory");
+}
+
+// What tells wgmma where an operand lies: rows of 128 bytes, swizzled in groups of eight rows (1024 bytes) as the copy engine writes
+// them with CU_TENSOR_MAP_SWIZZLE_128B. An operand that is contiguous along its rows' dimension of summation walks it by
+// adding bytes to the address; `columns_apart` is the distance of the next 64 columns where rows are longer than
+// that and the summation runs across rows.
+__device__ __forceinline__ uint64_t describe(uint32_t address, uint32_t columns_apart = 0) {
+  constexpr uint64_t swizzle_128 = uint64_t(1) << 62, eight_rows_apart = uint64_t(1024 >> 4) << 32;
+  return swizzle_128 | eight_rows_apart | ((address >> 4) + (columns_apart >> 4 << 16));
+}
+
+// `sums` has, of the warp's 16 rows, row lane / 4 (+ 8 in elements 2 and 3 of every four), columns 8 i + 2 (lane % 4) and the next.
+#define HOPPER_16(mode, d, i)                                                                                          \
+  mode(d[i]), mode(d[i + 1]), mode(d[i + 2]), mode(d[i + 3]), mode(d[i + 4]), mode(d[i + 5]), mode(d[i + 6]),          \
+      mode(d[i + 7]), mode(d[i + 8]), mode(d[i + 9]), mode(d[i + 10]), mode(d[i + 11]), mode(d[i + 12]),               \
+      mode(d[i + 13]), mode(d[i + 14]), mode(d[i + 15])
+#define HOPPER_32(mode, d) HOPPER_16(mode, d, 0), HOPPER_16(mode, d, 16)
+#define HOPPER_64(mode, d) HOPPER_32(mode, d), HOPPER_16(mode, d, 32), HOPPER_16(mode, d, 48)
+#define HOPPER_WRITTEN(x) "=f"(x)
+#define HOPPER_UPDATED(x) "+f"(x)
+#define HOPPER_NAMES_32                                                                                              \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define HOPPER_NAMES_64                                                                                              \
+  HOPPER_NAMES_32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,"  \
+                  "%56,%57,%58,%59,%60,%61,%62,%63"
+
+// `set_product`: sums = a b, and `add_product`: sums += a b, where a is 64 rows and b n rows in shared memory, both contiguous along
+// the summation. `add_product` with `a` in registers, as mma's left operand: b is 16 rows of n contiguous elements.
+#define HOPPER_PRODUCTS(element, type, n, count, r0, r1, r2, r3, r4)                                                    \
+  __device__ __forceinline__ void set_product(element, float(&sums)[count], uint64_t a, uint64_t b) {                  \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" HOPPER_NAMES_##count "}, %" r0     \
+                 ", %" r1 ", 0, 1, 1, 0, 0;"                                                                          \
+                 : HOPPER_##count(HOPPER_WRITTEN, sums)                                                               \
+                 : "l"(a), "l"(b));                                                                                   \
+  }                                                                                                                   \
+  __device__ __forceinline__ void add_product(element, float(&sums)[count], uint64_t a, uint64_t b) {                  \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" HOPPER_NAMES_##count "}, %" r0     \
+                 ", %" r1 ", 1, 1, 1, 0, 0;"                                                                          \
+                 : HOPPER_##count(HOPPER_UPDATED, sums)                                                               \
+                 : "l"(a), "l"(b));                                                                                   \
+  }                                                                                                                   \
+  __device__ __forceinline__ void add_product(element, float(&sums)[count], const uint32_t* a, uint64_t b) {           \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" HOPPER_NAMES_##count "}, {%" r0    \
+                 ", %" r1 ", %" r2 ", %" r3 "}, %" r4 ", 1, 1, 1, 1;"                                                 \
+                 : HOPPER_##count(HOPPER_UPDATED, sums)                                                               \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                               \
+  }
+
+HOPPER_PRODUCTS(__half, "f16", 64, 32, "32", "33", "34", "35", "36")
+HOPPER_PRODUCTS(__half, "f16", 128, 64, "64", "65", "66", "67", "68")
+HOPPER_PRODUCTS(__nv_bfloat16, "bf16", 64, 32, "32", "33", "34", "35", "36")
+HOPPER_PRODUCTS(__nv_bfloat16, "bf16", 128, 64, "64", "65", "66", "67", "68")
+
+// Four 8 x 8 matrices to shared memory: lanes 8i to 8i + 7 name the rows of matrix i; register i of lane l holds elements
+// 2 (l % 4) and the next of its row l / 4.
+__device__ __forceinline__ void store_matrices(uint32_t row, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row), "r"(a), "r"(b), "r"(c), "r"(d)
+               : "memory");
+}
+
+// Two numbers to a pair of 16-bit elements, the first in the low half.
+__device__ __forceinline__ uint32_t pack(__half, float low, float high) {
+  const __half2 pair = __floats2half2_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+__device__ __forceinline__ uint32_t pack(__nv_bfloat16, float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+}  // namespace hopper
+#endif
