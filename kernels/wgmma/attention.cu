@@ -1,13 +1,10 @@
 #include "attention.h"
 
 #ifndef GROUPS
+#define TEAMS 2
 #define GROUPS 2
-#define BLOCK_N 64
 #define STAGES 4
-#define BLOCKS_PER_SM 2
-#define ORDER 1
-#define PERSISTENT 1
-#define CHECK 0
+#define SPLIT_BLOCKS 2
 #define SPLIT_GROUPS 4
 #define SPLIT_STAGES 1
 #endif

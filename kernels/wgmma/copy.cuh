@@ -2,13 +2,14 @@
 #ifndef KERNEL_GATE_WGMMA_COPY_CUH
 #define KERNEL_GATE_WGMMA_COPY_CUH
 
+#include "../element_pack.cuh"
 #include "shape.cuh"
 
 namespace wgmma {
 
 // Where 16 bytes lie in a tile whose rows are swizzled as CU_TENSOR_MAP_SWIZZLE_128B does: `chunk` counts them within the row.
 template <int rows>
-__device__ __forceinline__ uint32_t place(int row, int chunk) {
+__device__ __forceinline__ uint32_t place(unsigned row, unsigned chunk) {
   return chunk / 8 * (rows * 128) + row * 128 + ((chunk % 8 ^ row % 8) << 4);
 }
 
@@ -41,88 +42,67 @@ __device__ __forceinline__ void load_gathered(unsigned char* to, uint32_t barrie
   if (threadIdx.x % 32 == 0) hopper::arrive(barrier);
 }
 
-// Where the loads are: some steps ahead of the warpgroups, and so perhaps in a later tile. Nobody loads for the others; the last warp
-// that leaves a part of shared memory has it filled anew.
+// What the warp of a team does that loads: it runs ahead of the warpgroups by as many steps as there are stages.
 template <typename Element, int head_dim, typename Shape, bool mapped>
-struct Loads {
+struct Loader {
   using Bytes = Memory<Shape, head_dim>;
-  unsigned char* shared;
-  uint32_t base;
+  unsigned char* shared;  // of the team
+  uint32_t base, barriers;
   const Problem<Element>& problem;
-  int index;  // of the tile
-  Tile<Shape> tile;
-  int step = 0;
-
-  __device__ __forceinline__ Loads(unsigned char* shared, uint32_t base, const Problem<Element>& problem)
-      : shared(shared), base(base), problem(problem), index(blockIdx.x), tile(problem, index) {}
-
-  __device__ __forceinline__ bool done() const { return index >= problem.count; }
-
-  __device__ __forceinline__ void advance() {
-    if (++step < tile.steps) return;
-    step = 0;
-    index += gridDim.x;
-    if (!done()) tile = Tile<Shape>(problem, index);
-  }
+  Turn<Bytes::tiles_of_queries> queries;
+  Turn<Shape::stages> stage;
 
   template <int rows>
-  __device__ __forceinline__ void load(int to, int barrier, const CUtensorMap& map, const ladder::View<const Element>& view,
-                                       const Tile<Shape>& from, int row, uint32_t sign = 0) const {
+  __device__ __forceinline__ void load(int to, uint32_t barrier, uint32_t round, const CUtensorMap& map,
+                                       const ladder::View<const Element>& view, const Tile<Shape>& from, int row,
+                                       uint32_t sign = 0) const {
+    hopper::wait(barrier + 8, round ^ 1);
     if constexpr (mapped)
-      load_mapped<head_dim, rows>(base + to, base + barrier, map, from.batch, from.head, row);
+      load_mapped<head_dim, rows>(base + to, barrier, map, from.batch, from.head, row);
     else
-      load_gathered<head_dim, rows>(shared + to, base + barrier, view, from.batch, from.head, row, problem.seq_len, sign);
+      load_gathered<head_dim, rows>(shared + to, barrier, view, from.batch, from.head, row, problem.seq_len, sign);
   }
 
-  // This step's keys and values.
-  __device__ __forceinline__ void load_step(int stage) const {
-    const int row = step * Shape::block_n;
-    load<Shape::block_n>(Bytes::keys + stage * Bytes::tile_bytes, Bytes::key_barriers + 8 * stage, problem.maps.k, problem.k, tile, row);
-    load<Shape::block_n>(Bytes::values + stage * Bytes::tile_bytes, Bytes::value_barriers + 8 * stage, problem.maps.v, problem.v, tile,
-                         row);
+  __device__ __forceinline__ void load_queries(const Tile<Shape>& tile) {
+    load<Shape::block_m>(Bytes::queries + queries.index * Bytes::query_bytes,
+                         barriers + Bytes::query_barriers + queries.index * Bytes::pair, queries.round, problem.maps.q, problem.q, tile,
+                         tile.row, problem.sign);
+    queries.advance();
   }
 
-  __device__ __forceinline__ void load_queries(int part, int of) const {
-    if (of >= problem.count) return;
-    const Tile<Shape> from(problem, of);
-    load<Shape::block_m>(Bytes::queries + part * Bytes::query_bytes, Bytes::query_barriers + 8 * part, problem.maps.q, problem.q, from,
-                         from.row, problem.sign);
+  __device__ __forceinline__ void load_step(const Tile<Shape>& tile, int step) {
+    const int to = stage.index * Bytes::tile_bytes, pair = stage.index * Bytes::pair, row = step * Shape::block_n;
+    load<Shape::block_n>(Bytes::keys + to, barriers + Bytes::key_barriers + pair, stage.round, problem.maps.k, problem.k, tile, row);
+    load<Shape::block_n>(Bytes::values + to, barriers + Bytes::value_barriers + pair, stage.round, problem.maps.v, problem.v, tile, row);
+    stage.advance();
   }
 
-  // Whether this warp is the last to be done with what a counter stands for.
-  __device__ __forceinline__ bool is_last(int counter) const {
-    bool last = false;
-    if (threadIdx.x % 32 == 0) last = hopper::count(base + counter, Shape::warps - 1) == Shape::warps - 1;
-    return mapped ? last : __any_sync(~0u, last);
-  }
+  __device__ __forceinline__ bool takes_part() const { return !mapped || threadIdx.x % hopper::warp_lanes == 0; }
 
-  __device__ __forceinline__ void replace_step(int stage) {
-    if (done()) return;
-    if (is_last(Bytes::stage_counters + 4 * stage)) load_step(stage);
-    advance();
-  }
-
-  __device__ __forceinline__ void replace_queries(int part, int of) const {
-    if (of < problem.count && is_last(Bytes::query_counters + 4 * part)) load_queries(part, of);
-  }
-
-  // By the first warp, before anybody waits.
-  __device__ __forceinline__ void begin() {
-    if (threadIdx.x == 0) {
-      for (int i = 0; i < 2 + 2 * Shape::stages; ++i) hopper::init_barrier(base + Bytes::barriers + 8 * i, 1);
-      for (int i = 0; i < 2 + Shape::stages; ++i) *reinterpret_cast<int*>(shared + Bytes::counters + 4 * i) = 0;
+  // The barriers, and the first loads. One lane of each of the warpgroups' warps will say that it is done with what a barrier stands for.
+  __device__ __forceinline__ void begin(int first) {
+    if (threadIdx.x % hopper::warp_lanes == 0) {
+      for (int at = 0; at < Bytes::team_barriers; at += Bytes::pair) {
+        hopper::init_barrier(barriers + at, 1);
+        hopper::init_barrier(barriers + at + 8, Shape::groups * hopper::group_warps);
+      }
       hopper::publish_barriers();
     }
     __syncwarp();
-    if (!mapped || threadIdx.x == 0) load_queries(0, index);
-    for (int stage = 0; stage < Shape::stages && !done(); ++stage, advance())
-      if (!mapped || threadIdx.x == 0) load_step(stage);
-    if (!mapped || threadIdx.x == 0) load_queries(1, blockIdx.x + gridDim.x);
+    if (!takes_part() || first >= problem.count) return;
+    const Tile<Shape> tile(problem, first);
+    load_queries(tile);
+    load_step(tile, 0);
   }
 
-  // What begin() did to this object, for the other warps.
-  __device__ __forceinline__ void skip() {
-    for (int stage = 0; stage < Shape::stages && !done(); ++stage) advance();
+  // All others.
+  __device__ __forceinline__ void run(int first, int apart) {
+    if (!takes_part()) return;
+    for (int index = first; index < problem.count; index += apart) {
+      const Tile<Shape> tile(problem, index);
+      if (index != first) load_queries(tile);
+      for (int step = index == first; step < tile.steps; ++step) load_step(tile, step);
+    }
   }
 };
 
@@ -131,7 +111,8 @@ struct Loads {
 template <bool mapped, int head_dim, int rows, typename Element>
 __device__ __forceinline__ void store_rows(unsigned char* shared, int row_of_tile, const float (&out)[head_dim / 2],
                                            const Problem<Element>& problem, int batch, int head, int row) {
-  const int lane = threadIdx.x % 32;
+  unsigned lane = threadIdx.x % 32;
+  hopper::hide_origin(lane);
   const uint32_t to = hopper::shared_address(shared);
   if (mapped && lane == 0) hopper::wait_for_stores();
   __syncwarp();

@@ -13,14 +13,14 @@ namespace wgmma {
 
 constexpr int out_box = 16;  // rows that a warp stores at once
 
-// At head size 128 the output alone takes 64 registers of a thread.
-template <int head_dim>
+// At head size 128 the output alone takes 64 registers of a thread; a warp that gathers needs registers too.
+template <int head_dim, bool mapped>
 struct Shapes {
-  using Large = Shape<GROUPS, BLOCK_N, STAGES, BLOCKS_PER_SM, ORDER>;
+  using Large = Shape<1, 2, 2, 56, 208>;
 };
 template <>
-struct Shapes<128> {
-  using Large = Shape<2, 64, 2, 1, together>;
+struct Shapes<64, true> {
+  using Large = Shape<TEAMS, GROUPS, STAGES, 24, 112>;
 };
 
 // A scale of 0 keeps its sense, and masked scores stay at -inf, if it is merely tiny. The kernel takes maxima before it
@@ -81,27 +81,31 @@ inline int multiprocessors() {
 template <typename Element, int head_dim, typename Split>
 int run_split(const attention_args& args, Problem<Element> problem) {
   divide(problem, args, Split::block_m);
-  if (!map<Split>(problem.maps, args)) return ATTENTION_LAUNCH_FAILED;
   return launch(forward_split<Element, head_dim, Split>, args, problem, problem.count * Split::blocks, Split::blocks,
                 Split::threads, SplitMemory<Split, head_dim>::bytes);
 }
 
+template <typename Element, int head_dim, bool mapped>
+int run_large(const attention_args& args, Problem<Element> problem, int slots) {
+  using Shape = typename Shapes<head_dim, mapped>::Large;
+  divide(problem, args, Shape::block_m);
+  if (mapped && !map<Shape>(problem.maps, args)) return ATTENTION_LAUNCH_FAILED;
+  return launch(forward<Element, head_dim, Shape, mapped>, args, problem, std::min(problem.count, slots), 1, Shape::threads,
+                Memory<Shape, head_dim>::bytes);
+}
+
 template <typename Element, int head_dim>
 int run(const attention_args& args) {
-  using Shape = typename Shapes<head_dim>::Large;
   const int64_t tiles = args.batch * args.heads * ((args.seq_len + 63) / 64);
   if (tiles > INT32_MAX) return ATTENTION_UNSUPPORTED;
   const int slots = multiprocessors();
   if (slots == 0) return ATTENTION_LAUNCH_FAILED;
-  Problem<Element> problem = describe<Element>(args);
-  const bool mapped = is_mappable(args);
-  if (mapped && tiles * 2 <= slots) return run_split<Element, head_dim, Split<2, SPLIT_GROUPS, SPLIT_STAGES>>(args, problem);
-  if (mapped && tiles <= slots) return run_split<Element, head_dim, Split<1, SPLIT_GROUPS, SPLIT_STAGES>>(args, problem);
-  divide(problem, args, Shape::block_m);
-  if (mapped && !map<Shape>(problem.maps, args)) return ATTENTION_LAUNCH_FAILED;
-  const int blocks = PERSISTENT ? std::min(problem.count, slots * Shape::blocks_per_sm) : problem.count;
-  const auto kernel = mapped ? forward<Element, head_dim, Shape, true> : forward<Element, head_dim, Shape, false>;
-  return launch(kernel, args, problem, blocks, 1, Shape::threads, Memory<Shape, head_dim>::bytes);
+  const Problem<Element> problem = describe<Element>(args);
+  if (!is_mappable(args)) return run_large<Element, head_dim, false>(args, problem, slots);
+  constexpr int groups = SPLIT_GROUPS * 64 / head_dim;
+  if (SPLIT_BLOCKS == 2 && tiles * 2 <= slots) return run_split<Element, head_dim, Split<2, groups, SPLIT_STAGES>>(args, problem);
+  if (tiles <= slots) return run_split<Element, head_dim, Split<1, groups, SPLIT_STAGES>>(args, problem);
+  return run_large<Element, head_dim, true>(args, problem, slots);
 }
 
 }  // namespace wgmma

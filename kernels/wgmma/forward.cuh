@@ -1,4 +1,4 @@
-// The pass: a block's warpgroups take their queries past the keys of their head, tile after tile.
+// The pass: a team's warpgroups take their queries past the keys of their head, tile after tile.
 #ifndef KERNEL_GATE_WGMMA_FORWARD_CUH
 #define KERNEL_GATE_WGMMA_FORWARD_CUH
 
@@ -7,68 +7,79 @@
 
 namespace wgmma {
 
-// What one warpgroup does.
+// What one warpgroup does. While a step's weights are computed, the tensor cores add the values of the step before to the output; while
+// a tile's output is stored, they compute the first scores of the next.
 template <typename Element, int head_dim, typename Shape, bool mapped>
 struct Group {
   using Bytes = Memory<Shape, head_dim>;
-  using State = Attended<Element, head_dim>;
-  static constexpr int block_n = Shape::block_n;
-  using Scores = float[block_n / 2];
-  using Weights = uint32_t[block_n / 4];
+  static constexpr int block_n = Shape::block_n, depth = head_dim / 16;
 
-  unsigned char* shared;
-  uint32_t base;
+  unsigned char* shared;  // of the team
+  uint32_t base, barriers;
   const Problem<Element>& problem;
-  Loads<Element, head_dim, Shape, mapped>& loads;
   int group, warp, lane;  // warp: of the warpgroup
-  Turn<2> queries;
+
+  Attended<Element, head_dim> state;
+  float scores[block_n / 2];
+  uint32_t weights[block_n / 4];
+  Turn<Bytes::tiles_of_queries> queries;
   Turn<Shape::stages> keys, values;
 
-  __device__ __forceinline__ void run() {
-    for (int index = blockIdx.x; index < problem.count; index += gridDim.x) {
-      const Tile<Shape> tile(problem, index);
-      State state;
-      hopper::pin(state.out);
-      hopper::wait(base + Bytes::query_barriers + 8 * queries.index, queries.round);
-      attend(tile, index, state);
-      state.finish();
-      const int row_of_tile = group * Shape::group_m + warp * 16;
-      store_rows<mapped, head_dim, Shape::block_m>(shared + Bytes::output, row_of_tile, state.out, problem, tile.batch, tile.head,
-                                                   tile.row + row_of_tile);
-      queries.advance();
-    }
-    if (mapped && lane == 0) hopper::wait_for_stores();
+  __device__ __forceinline__ void wait(int first, int index, uint32_t round) const {
+    hopper::wait(barriers + first + index * Bytes::pair, round);
+  }
+  __device__ __forceinline__ bool has_arrived(int first, int index, uint32_t round) const {
+    return hopper::has_ended(barriers + first + index * Bytes::pair, round);
+  }
+  __device__ __forceinline__ void release(int first, int index) const {
+    if (lane == 0) hopper::arrive(barriers + first + index * Bytes::pair + 8);
   }
 
-  // Starts the scores of the next step.
-  __device__ __forceinline__ void begin_scores(Scores& scores) {
-    hopper::wait(base + Bytes::key_barriers + 8 * keys.index, keys.round);
-    const uint32_t left = base + Bytes::queries + queries.index * Bytes::query_bytes + group * Shape::group_m * Bytes::block_row;
-    const uint32_t right = base + Bytes::keys + keys.index * Bytes::tile_bytes;
-    const auto query = [&](int i) { return hopper::describe(left + i / 4 * Shape::block_m * Bytes::block_row + i % 4 * 32); };
-    const auto key = [&](int i) { return hopper::describe(right + i / 4 * block_n * Bytes::block_row + i % 4 * 32); };
+  // The warp's rows of 16 columns of its queries, as a left operand in registers.
+  __device__ __forceinline__ void read_queries(int i, unsigned lane, uint32_t* to) const {
+    hopper::load_matrices(base + Bytes::queries + queries.index * Bytes::query_bytes +
+                              place<Shape::block_m>(group * Shape::group_m + warp * 16 + lane % 16, 2 * i + lane / 16),
+                          to);
+  }
+
+  __device__ __forceinline__ void wait_for_queries() const { wait(Bytes::query_barriers, queries.index, queries.round); }
+  __device__ __forceinline__ void release_queries() {
+    release(Bytes::query_barriers, queries.index);
+    queries.advance();
+  }
+
+  // Starts the scores of the next step, whose keys have arrived.
+  __device__ __forceinline__ void begin_scores() {
+    const hopper::Operand left(base + Bytes::queries + queries.index * Bytes::query_bytes + group * Shape::group_m * Bytes::block_row);
+    const hopper::Operand right(base + Bytes::keys + keys.index * Bytes::tile_bytes);
+    const auto query = [&](int i) { return left.forward(i / 4 * Shape::block_m * Bytes::block_row + i % 4 * 32); };
+    const auto key = [&](int i) { return right.forward(i / 4 * block_n * Bytes::block_row + i % 4 * 32); };
     hopper::begin_products();
     hopper::set_product(Element(), scores, query(0), key(0));
 #pragma unroll
-    for (int i = 1; i < head_dim / 16; ++i) hopper::add_product(Element(), scores, query(i), key(i));
+    for (int i = 1; i < depth; ++i) hopper::add_product(Element(), scores, query(i), key(i));
     hopper::commit_products();
-    keys.advance();
   }
 
-  // Starts to add a step's weighted values to the output. Returns their stage.
-  __device__ __forceinline__ int begin_output(State& state, const Weights& weights) {
-    const int stage = values.index;
-    hopper::wait(base + Bytes::value_barriers + 8 * stage, values.round);
-    const uint32_t right = base + Bytes::values + stage * Bytes::tile_bytes;
-    hopper::pin(state.out);
+  // Starts to add a step's weighted values, which have arrived, to the output.
+  __device__ __forceinline__ void begin_output(bool adds) {
+    const hopper::Operand right(base + Bytes::values + values.index * Bytes::tile_bytes, block_n * Bytes::block_row);
     hopper::begin_products();
 #pragma unroll
     for (int i = 0; i < block_n / 16; ++i)
-      hopper::add_product(Element(), state.out, weights + 4 * i,
-                          hopper::describe(right + i * 16 * Bytes::block_row, block_n * Bytes::block_row));
+      hopper::weigh_product(Element(), state.out, weights + 4 * i, right.forward(i * 16 * Bytes::block_row), i > 0 || adds);
     hopper::commit_products();
+  }
+
+  __device__ __forceinline__ void wait_for_keys() const { wait(Bytes::key_barriers, keys.index, keys.round); }
+  __device__ __forceinline__ void wait_for_values() const { wait(Bytes::value_barriers, values.index, values.round); }
+  __device__ __forceinline__ void release_keys() {
+    release(Bytes::key_barriers, keys.index);
+    keys.advance();
+  }
+  __device__ __forceinline__ void release_values() {
+    release(Bytes::value_barriers, values.index);
     values.advance();
-    return stage;
   }
 
   // Steps before this one need no mask.
@@ -76,110 +87,155 @@ struct Group {
     return (problem.causal ? tile.row + group * Shape::group_m + 1 : problem.seq_len) / block_n;
   }
 
-  __device__ __forceinline__ void hide(Scores& scores, const Tile<Shape>& tile, int step) const {
-    mask(scores, step * block_n + lane % 4 * 2, tile.row + group * Shape::group_m + warp * 16 + lane / 4, problem.seq_len,
+  __device__ __forceinline__ void hide(const Tile<Shape>& tile, int step) {
+    unsigned its_lane = lane;
+    hopper::hide_origin(its_lane);
+    mask(scores, step * block_n + int(its_lane % 4 * 2), tile.row + group * Shape::group_m + warp * 16 + int(its_lane / 4), problem.seq_len,
          problem.causal);
   }
 
-  // The lane's columns of scores are the columns that it needs of the left operand of the second product.
-  static __device__ __forceinline__ void pack(const Scores& scores, Weights& weights) {
+  // The step's scores once more, by the warp alone: the other warps do not know that it needs them.
+  __device__ __forceinline__ void repeat_scores() {
+    unsigned its_lane = lane;
+    hopper::hide_origin(its_lane);
+    const uint32_t right = base + Bytes::keys + keys.index * Bytes::tile_bytes;
 #pragma unroll
-    for (int i = 0; i < block_n / 4; ++i) weights[i] = hopper::pack(Element(), scores[2 * i], scores[2 * i + 1]);
-  }
-
-  __device__ __forceinline__ void attend(const Tile<Shape>& tile, int index, State& state) {
-    if constexpr (Shape::order == under)
-      attend_under(tile, index, state);
-    else
-      attend_after(tile, index, state);
-  }
-
-  __device__ __forceinline__ void attend_after(const Tile<Shape>& tile, int index, State& state) {
-    const int full = unmasked(tile);
-    Scores scores;
-    Weights weights;
-    int used = 0;
-    begin_scores(scores);
-    for (int step = 0;; ++step) {
-      hopper::wait_for_products<0>();
-      hopper::pin(scores);
-      hopper::pin(state.out);
-      if (step > 0) loads.replace_step(used);
-      if (step + 1 == tile.steps) loads.replace_queries(queries.index, index + 2 * gridDim.x);
-      if (step >= full) hide(scores, tile, step);
-      if (CHECK) {
-        if (step == 0) state.refer_to(scores, problem.scale_log2);
-        state.weigh_and_check(scores, weights, problem.scale_log2);
-      } else {
-        if (state.refer_to(scores, problem.scale_log2)) state.rescale();
-        state.weigh(scores, problem.scale_log2);
-        pack(scores, weights);
+    for (int i = 0; i < block_n / 2; ++i) scores[i] = 0;
+#pragma unroll 1
+    for (int i = 0; i < depth; i += 2) {
+      uint32_t left[8];
+      read_queries(i, its_lane, left);
+      read_queries(i + 1, its_lane, left + 4);
+      const uint32_t eight_rows = right + place<block_n>(its_lane % 8, 2 * i + its_lane / 8);
+#pragma unroll
+      for (int n = 0; n < block_n / 8; ++n) {
+        uint32_t four[4];
+        hopper::load_matrices(eight_rows + n * 8 * Bytes::block_row, four);
+        hopper::multiply(Element(), scores + 4 * n, left, four[0], four[1]);
+        hopper::multiply(Element(), scores + 4 * n, left + 4, four[2], four[3]);
       }
-      used = begin_output(state, weights);
-      if (step + 1 == tile.steps) break;
-      if (Shape::order == apart) {
-        hopper::wait_for_products<0>();
-        hopper::pin(state.out);
-      }
-      begin_scores(scores);
     }
-    hopper::wait_for_products<0>();
-    hopper::pin(state.out);
-    loads.replace_step(used);
   }
 
-  __device__ __forceinline__ void attend_under(const Tile<Shape>& tile, int index, State& state) {
+  // Scores to weights. Where references have to move, the output is waited for.
+  __device__ __forceinline__ void weigh(const Tile<Shape>& tile, int step, bool masked) {
+    float sums[2];
+    if (state.weigh(scores, sums, problem.scale_log2)) {
+      wait_for_output();
+      repeat_scores();
+      if (masked) hide(tile, step);
+      state.template move_references<true>(scores, problem.scale_log2);
+      state.weigh(scores, sums, problem.scale_log2);
+#pragma unroll
+      for (int i = 0; i < block_n / 4; ++i) weights[i] = 0;  // else the compiler keeps the last ones until it is done with these
+    }
+    state.total[0] += sums[0];
+    state.total[1] += sums[1];
+  }
+
+  __device__ __forceinline__ void wait_for_output() {
+    hopper::wait_for_products<0>();
+    hopper::pin(weights);
+    hopper::pin(state.out);
+  }
+
+  // The steps of a tile, but for the last product. The first scores are under way.
+  __device__ __forceinline__ void attend(const Tile<Shape>& tile) {
     const int full = unmasked(tile);
-    Scores scores;
-    Weights weights;
-    begin_scores(scores);
     hopper::wait_for_products<0>();
     hopper::pin(scores);
-    if (full == 0) hide(scores, tile, 0);
-    state.refer_to(scores, problem.scale_log2);
-    state.weigh(scores, problem.scale_log2);
-    pack(scores, weights);
+    release_keys();
+    if (full == 0) hide(tile, 0);
+    state.weigh_first(scores, weights, problem.scale_log2);
+    bool arrived = false;  // what the next step needs: asked early, because the answer takes a while
     for (int step = 1; step < tile.steps; ++step) {
-      hopper::pin(weights);
-      begin_scores(scores);
-      const int used = begin_output(state, weights);
-      hopper::wait_for_products<1>();
-      hopper::pin(scores);
-      if (step >= full) hide(scores, tile, step);
-      const bool moved = state.refer_to(scores, problem.scale_log2);
-      state.weigh(scores, problem.scale_log2);
-      hopper::wait_for_products<0>();
+      if (!arrived) {
+        wait_for_keys();
+        wait_for_values();
+      }
       hopper::pin(weights);
       hopper::pin(state.out);
-      if (moved) state.rescale();
-      pack(scores, weights);
-      loads.replace_step(used);
+      begin_scores();
+      begin_output(step > 1);
+      hopper::wait_for_products<1>();
+      hopper::pin(scores);
+      if (step >= full) hide(tile, step);
+      weigh(tile, step, step >= full);
+      release_keys();
+      wait_for_output();
+      release_values();
+      arrived = has_arrived(Bytes::key_barriers, keys.index, keys.round) & has_arrived(Bytes::value_barriers, values.index, values.round);
+      // The lane's columns of scores are the columns that it needs of the left operand of the second product.
+#pragma unroll
+      for (int i = 0; i < block_n / 4; ++i) weights[i] = hopper::pack(Element(), scores[2 * i], scores[2 * i + 1]);
     }
-    loads.replace_queries(queries.index, index + 2 * gridDim.x);
-    const int used = begin_output(state, weights);
+    release_queries();
+  }
+
+  __device__ __forceinline__ void store(const Tile<Shape>& tile) {
+    state.finish();
+    const int row_of_tile = group * Shape::group_m + warp * 16;
+    store_rows<mapped, head_dim, Shape::block_m>(shared + Bytes::output, row_of_tile, state.out, problem, tile.batch, tile.head,
+                                                 tile.row + row_of_tile);
+  }
+
+  __device__ __forceinline__ void run(int index, int apart) {
+    if (index >= problem.count) return;
+#pragma unroll
+    for (int i = 0; i < head_dim / 2; ++i) state.out[i] = 0;
+    wait_for_queries();
+    wait_for_keys();
+    begin_scores();
+    while (true) {
+      const Tile<Shape> tile(problem, index);
+      attend(tile);
+      index += apart;
+      const bool more = index < problem.count;
+      if (more) {
+        wait_for_queries();
+        wait_for_keys();
+      }
+      wait_for_values();
+        hopper::pin(weights);
+      hopper::pin(state.out);
+      begin_output(tile.steps > 1);
+      begin_scores();  // after the last tile, of whatever is there: nobody looks at them
+      hopper::wait_for_products<1>();
+      hopper::pin(state.out);
+      release_values();
+      store(tile);
+      if (!more) break;
+    }
     hopper::wait_for_products<0>();
-    hopper::pin(state.out);
-    loads.replace_step(used);
+    hopper::pin(scores);
+    if (mapped && lane == 0) hopper::wait_for_stores();
   }
 };
 
 template <typename Element, int head_dim, typename Shape, bool mapped>
-__global__ void __launch_bounds__(Shape::threads, Shape::blocks_per_sm)
-    forward(const __grid_constant__ Problem<Element> problem) {
+__global__ void __launch_bounds__(Shape::threads, 1) forward(const __grid_constant__ Problem<Element> problem) {
+  using Bytes = Memory<Shape, head_dim>;
   extern __shared__ __align__(1024) unsigned char shared[];
-  const uint32_t base = hopper::shared_address(shared);
   // The same for all lanes of a warp, as the compiler can see: it keeps what follows from it in uniform registers.
-  const int warp = __shfl_sync(~0u, threadIdx.x / hopper::warp_lanes, 0);
-  Loads<Element, head_dim, Shape, mapped> loads(shared, base, problem);
-  if (warp == 0)
-    loads.begin();
-  else
-    loads.skip();
-  if (mapped && threadIdx.x == 0) hopper::prefetch_map(problem.maps.out);
+  const int warp = __shfl_sync(~0u, threadIdx.x / hopper::warp_lanes, 0), group = warp / hopper::group_warps;
+  const bool loads = group == Shape::workers;
+  const int team = loads ? warp % hopper::group_warps : group / Shape::groups, first = team * gridDim.x + blockIdx.x;
+  unsigned char* const of_team = shared + team * Bytes::team_bytes;
+  const uint32_t base = hopper::shared_address(of_team);
+  const uint32_t barriers = hopper::shared_address(shared) + Bytes::barriers + team * Bytes::team_barriers;
+  if (loads) {
+    Loader<Element, head_dim, Shape, mapped> loader{of_team, base, barriers, problem};
+    if (team < Shape::teams) loader.begin(first);
+    __syncthreads();
+    hopper::shrink_registers<Shape::loader_registers>();
+    if (team < Shape::teams) loader.run(first, gridDim.x);
+    return;
+  }
   __syncthreads();
-  Group<Element, head_dim, Shape, mapped>{shared, base, problem, loads, warp / hopper::group_warps, warp % hopper::group_warps,
-                                          static_cast<int>(threadIdx.x % hopper::warp_lanes)}
-      .run();
+  hopper::grow_registers<Shape::registers>();
+  Group<Element, head_dim, Shape, mapped> worker{of_team, base, barriers, problem, group % Shape::groups, warp % hopper::group_warps,
+                                                 static_cast<int>(threadIdx.x % hopper::warp_lanes)};
+  worker.run(first, gridDim.x);
 }
 
 }  // namespace wgmma

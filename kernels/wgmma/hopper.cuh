@@ -5,7 +5,8 @@
 
 #include <cuda.h>
 
-#include "../launch.cuh"
+#include "../tensor_view.cuh"
+#include "../type_dispatch.cuh"
 
 namespace hopper {
 
@@ -59,12 +60,14 @@ __device__ __forceinline__ void wait(uint32_t barrier, uint32_t parity) {
   }
 }
 
-// Adds one to a counter in shared memory that goes from `last` to 0, and returns what it was. What this thread did before is done before
-// whatever follows the last count.
-__device__ __forceinline__ uint32_t count(uint32_t counter, uint32_t last) {
-  uint32_t before;
-  asm volatile("atom.acq_rel.cta.shared::cta.inc.u32 %0, [%1], %2;" : "=r"(before) : "r"(counter), "r"(last) : "memory");
-  return before;
+// Registers that each thread of this warpgroup gives back to the multiprocessor, or takes.
+template <int count>
+__device__ __forceinline__ void shrink_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count));
+}
+template <int count>
+__device__ __forceinline__ void grow_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
 }
 
 // A barrier of the block for `threads` threads, whole warps; barrier 0 is that of __syncthreads.
@@ -87,17 +90,39 @@ __device__ __forceinline__ uint32_t address_in(uint32_t rank, uint32_t address) 
   return there;
 }
 
-__device__ __forceinline__ void store_there(uint32_t to, float a, float b, float c, float d) {
-  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+// Into the memory of another block of the cluster, whose barrier counts the bytes.
+__device__ __forceinline__ void store_there(uint32_t to, uint32_t barrier, float a, float b, float c, float d) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%2, %3, %4, %5}, [%1];" ::"r"(to),
+               "r"(barrier), "f"(a), "f"(b), "f"(c), "f"(d)
+               : "memory");
+}
+__device__ __forceinline__ void store_there(uint32_t to, uint32_t barrier, float a, float b) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%2, %3}, [%1];" ::"r"(to), "r"(barrier),
+               "f"(a), "f"(b)
+               : "memory");
+}
+__device__ __forceinline__ void store_here(uint32_t to, float a, float b, float c, float d) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+__device__ __forceinline__ void store_here(uint32_t to, float a, float b) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(a), "f"(b) : "memory");
 }
 
-__device__ __forceinline__ void store_there(uint32_t to, float a, float b) {
-  asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(a), "f"(b) : "memory");
-}
-
-// A barrier of all threads of a cluster, in two halves; what was written before `arrive` is seen after `wait`.
-__device__ __forceinline__ void arrive_at_cluster() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+// A barrier of all threads of a cluster, in two halves. It orders the barriers that a block published, and nothing else that it wrote:
+// that would cost a fence.
+__device__ __forceinline__ void arrive_at_cluster() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wait_for_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+// --- Copies of 16 bytes from device to shared memory by each thread; zeros where `exists` is false.
+
+__device__ __forceinline__ void copy_16(uint32_t to, const void* from, bool exists) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(exists ? 16 : 0) : "memory");
+}
+__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int unfinished>
+__device__ __forceinline__ void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(unfinished) : "memory");
+}
 
 // --- The copy engine (TMA). A tensor map describes a tensor of four dimensions; a copy names the first element of a box by its
 // coordinates, the innermost first. What lies outside the tensor is read as zeros, and not written.
@@ -140,6 +165,9 @@ __device__ __forceinline__ void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(unfinished) : "memory");
 }
 
+// Keeps the compiler from computing ahead what follows from this number: ahead is where registers are scarce.
+__device__ __forceinline__ void hide_origin(unsigned& number) { asm volatile("" : "+r"(number)); }
+
 // Keeps the compiler from moving uses of these registers across this point.
 template <typename T, int count>
 __device__ __forceinline__ void pin(T (&registers)[count]) {
@@ -154,11 +182,17 @@ __device__ __forceinline__ void pin(T (&registers)[count]) {
 // What tells wgmma where an operand lies: rows of 128 bytes, swizzled in groups of eight rows (1024 bytes) as the copy engine writes
 // them with CU_TENSOR_MAP_SWIZZLE_128B. An operand that is contiguous along its rows' dimension of summation walks it by
 // adding bytes to the address; `columns_apart` is the distance of the next 64 columns where rows are longer than
-// that and the summation runs across rows.
-__device__ __forceinline__ uint64_t describe(uint32_t address, uint32_t columns_apart = 0) {
-  constexpr uint64_t swizzle_128 = uint64_t(1) << 62, eight_rows_apart = uint64_t(1024 >> 4) << 32;
-  return swizzle_128 | eight_rows_apart | ((address >> 4) + (columns_apart >> 4 << 16));
-}
+// that and the summation runs across rows. `forward` moves all of it by bytes: a compiler adds to the low half alone.
+struct Operand {
+  uint32_t low;
+
+  __device__ __forceinline__ explicit Operand(uint32_t address, uint32_t columns_apart = 0)
+      : low((address >> 4) + (columns_apart >> 4 << 16)) {}
+  __device__ __forceinline__ uint64_t forward(uint32_t bytes) const {
+    constexpr uint64_t swizzle_128 = uint64_t(1) << 62, eight_rows_apart = uint64_t(1024 >> 4) << 32;
+    return swizzle_128 | eight_rows_apart | (low + (bytes >> 4));
+  }
+};
 
 // `sums` has, of the warp's 16 rows, row lane / 4 (+ 8 in elements 2 and 3 of every four), columns 8 i + 2 (lane % 4) and the next.
 #define HOPPER_16(mode, d, i)                                                                                          \
@@ -175,32 +209,55 @@ __device__ __forceinline__ uint64_t describe(uint32_t address, uint32_t columns_
   HOPPER_NAMES_32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,"  \
                   "%56,%57,%58,%59,%60,%61,%62,%63"
 
-// `set_product`: sums = a b, and `add_product`: sums += a b, where a is 64 rows and b n rows in shared memory, both contiguous along
-// the summation. `add_product` with `a` in registers, as mma's left operand: b is 16 rows of n contiguous elements.
-#define HOPPER_PRODUCTS(element, type, n, count, r0, r1, r2, r3, r4)                                                    \
-  __device__ __forceinline__ void set_product(element, float(&sums)[count], uint64_t a, uint64_t b) {                  \
-    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" HOPPER_NAMES_##count "}, %" r0     \
-                 ", %" r1 ", 0, 1, 1, 0, 0;"                                                                          \
-                 : HOPPER_##count(HOPPER_WRITTEN, sums)                                                               \
+#define HOPPER_PRODUCT(name, element, type, mode, adds)                                                                \
+  __device__ __forceinline__ void name(element, float(&sums)[32], uint64_t a, uint64_t b) {                            \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" HOPPER_NAMES_32                      \
+                 "}, %32, %33, " adds ", 1, 1, 0, 0;"                                                                 \
+                 : HOPPER_32(mode, sums)                                                                              \
                  : "l"(a), "l"(b));                                                                                   \
-  }                                                                                                                   \
-  __device__ __forceinline__ void add_product(element, float(&sums)[count], uint64_t a, uint64_t b) {                  \
-    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" HOPPER_NAMES_##count "}, %" r0     \
-                 ", %" r1 ", 1, 1, 1, 0, 0;"                                                                          \
-                 : HOPPER_##count(HOPPER_UPDATED, sums)                                                               \
-                 : "l"(a), "l"(b));                                                                                   \
-  }                                                                                                                   \
-  __device__ __forceinline__ void add_product(element, float(&sums)[count], const uint32_t* a, uint64_t b) {           \
-    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" HOPPER_NAMES_##count "}, {%" r0    \
-                 ", %" r1 ", %" r2 ", %" r3 "}, %" r4 ", 1, 1, 1, 1;"                                                 \
-                 : HOPPER_##count(HOPPER_UPDATED, sums)                                                               \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                               \
   }
 
-HOPPER_PRODUCTS(__half, "f16", 64, 32, "32", "33", "34", "35", "36")
-HOPPER_PRODUCTS(__half, "f16", 128, 64, "64", "65", "66", "67", "68")
-HOPPER_PRODUCTS(__nv_bfloat16, "bf16", 64, 32, "32", "33", "34", "35", "36")
-HOPPER_PRODUCTS(__nv_bfloat16, "bf16", 128, 64, "64", "65", "66", "67", "68")
+// set_product: sums = a b, and add_product: sums += a b, where a and b are 64 rows each in shared memory, contiguous along the
+// summation. weigh_product: sums = a b + (adds ? sums : 0), where a is in registers, as mma's left operand, and b is 16 rows of n
+// contiguous elements in shared memory.
+#define HOPPER_PRODUCTS(element, type)                                                                                 \
+  HOPPER_PRODUCT(set_product, element, type, HOPPER_WRITTEN, "0")                                                      \
+  HOPPER_PRODUCT(add_product, element, type, HOPPER_UPDATED, "1")                                                      \
+  HOPPER_WEIGH(element, type, 64, 32, "{%32, %33, %34, %35}", "%36", "%37")                                            \
+  HOPPER_WEIGH(element, type, 128, 64, "{%64, %65, %66, %67}", "%68", "%69")
+
+#define HOPPER_WEIGH(element, type, n, count, left, right, adds_)                                                       \
+  __device__ __forceinline__ void weigh_product(element, float(&sums)[count], const uint32_t* a, uint64_t b, bool adds) { \
+    asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, " adds_ ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n "k16.f32." \
+                 type "." type " {" HOPPER_NAMES_##count "}, " left ", " right ", adds, 1, 1, 1;\n}"                   \
+                 : HOPPER_##count(HOPPER_UPDATED, sums)                                                               \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(uint32_t(adds)));                          \
+  }
+
+HOPPER_PRODUCTS(__half, "f16")
+HOPPER_PRODUCTS(__nv_bfloat16, "bf16")
+
+// --- A warp's own products and matrices.
+
+// sums (16 x 8) += a (16 x 16) b (16 x 8), in the registers' layout of wgmma.
+__device__ __forceinline__ void multiply(__half, float* sums, const uint32_t* a, uint32_t b0, uint32_t b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ void multiply(__nv_bfloat16, float* sums, const uint32_t* a, uint32_t b0, uint32_t b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Four 8 x 8 matrices from shared memory: the reverse of store_matrices.
+__device__ __forceinline__ void load_matrices(uint32_t row, uint32_t* to) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(row)
+               : "memory");
+}
 
 // Four 8 x 8 matrices to shared memory: lanes 8i to 8i + 7 name the rows of matrix i; register i of lane l holds elements
 // 2 (l % 4) and the next of its row l / 4.

@@ -6,41 +6,35 @@
 
 namespace wgmma {
 
-// What a warpgroup's tensor cores are given at once.
-enum Order {
-  apart = 0,     // one product after the other
-  together = 1,  // a step's output, and behind it the next step's scores
-  under = 2,     // the next step's scores, and behind them a step's output, under the next step's softmax
-};
-
-// A block has `groups` warpgroups of 64 queries each, which take `block_n` keys at a step; the keys and values of `stages` steps
-// are in its shared memory.
-template <int groups_, int block_n_, int stages_, int blocks_per_sm_, int order_>
+// A block has `teams`, each of `groups` warpgroups that take a tile of queries, 64 each, past the keys of its head, `block_n` keys at a
+// step; the keys and values of `stages` steps are in its shared memory. One more warpgroup, a warp for each team, loads: it
+// gives registers to the others.
+template <int teams_, int groups_, int stages_, int loader_registers_, int registers_>
 struct Shape {
-  static constexpr int groups = groups_, block_n = block_n_, stages = stages_, blocks_per_sm = blocks_per_sm_;
-  static constexpr int order = order_;
-  static constexpr int group_m = 64, block_m = groups * group_m;
-  static constexpr int threads = groups * hopper::group_threads, warps = threads / hopper::warp_lanes;
-  static_assert(block_n == 64 || block_n == 128, "wgmma is wrapped for 64 and 128 columns");
-  static_assert(stages >= 2, "a stage is free for loads only one step after its keys were used");
+  static constexpr int teams = teams_, groups = groups_, stages = stages_;
+  static constexpr int loader_registers = loader_registers_, registers = registers_;
+  static constexpr int group_m = 64, block_m = groups * group_m, block_n = 64;
+  static constexpr int workers = teams * groups, threads = (workers + 1) * hopper::group_threads;
+  static_assert(teams <= hopper::group_warps, "each team has a warp that loads for it");
 };
 
-// Where things lie, in bytes: two tiles of queries, for this tile and the next; a ring of keys and one of values; the output, on
-// its way to the copy engine; barriers that count arriving bytes, and counters of the warps that are done. Rows longer
-// than 128 bytes are kept as blocks of 128 bytes of all rows, one after the other.
+// Where things lie, in bytes. For each team: its queries, this tile's and the next one's; a ring of keys and one of
+// values; the output, on its way to the copy engine. Then each team's barriers, pairs of one that counts arriving bytes and one
+// that counts the warps that are done. Rows longer than 128 bytes are kept as blocks of 128 bytes of all rows, one after the other.
 template <typename Shape, int head_dim>
 struct Memory {
-  static constexpr int block_row = 128;
+  static constexpr int block_row = 128, tiles_of_queries = 2;
   static constexpr int query_bytes = Shape::block_m * head_dim * 2, tile_bytes = Shape::block_n * head_dim * 2;
-  static constexpr int queries = 0, keys = 2 * query_bytes, values = keys + Shape::stages * tile_bytes;
-  static constexpr int output = values + Shape::stages * tile_bytes, barriers = output + query_bytes;
-  static constexpr int query_barriers = barriers, key_barriers = barriers + 2 * 8;
-  static constexpr int value_barriers = key_barriers + Shape::stages * 8, counters = value_barriers + Shape::stages * 8;
-  static constexpr int query_counters = counters, stage_counters = counters + 2 * 4;
-  static constexpr int bytes = stage_counters + Shape::stages * 4;
+  static constexpr int queries = 0, keys = tiles_of_queries * query_bytes, values = keys + Shape::stages * tile_bytes;
+  static constexpr int output = values + Shape::stages * tile_bytes, team_bytes = output + query_bytes;
+  static constexpr int barriers = Shape::teams * team_bytes, pair = 16;
+  static constexpr int query_barriers = 0, key_barriers = tiles_of_queries * pair;
+  static constexpr int value_barriers = key_barriers + Shape::stages * pair;
+  static constexpr int team_barriers = value_barriers + Shape::stages * pair;
+  static constexpr int bytes = barriers + Shape::teams * team_barriers;
 };
 
-// The part of a ring of `count` that a thread is at. `round` has the parity of the phase of the part's barrier.
+// The part of a ring of `count` that a warp is at. `round` has the parity of the phase of the part's barriers.
 template <int count>
 struct Turn {
   int index = 0;

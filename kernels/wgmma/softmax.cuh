@@ -10,18 +10,17 @@
 
 namespace wgmma {
 
-// A weight may grow to 2^8 before its row's reference moves: far from overflow, in float16 too, and weights are rounded relative
-// to their size, so that the slack costs no accuracy.
-constexpr float slack_log2 = 8, largest_sum = 1024;
+// A row's weights are 2^(scale_log2 score - reference), for any reference that neither lets them overflow in 16 bits nor lets all of them
+// vanish: what they are divided by in the end is their own sum. So references start at 0, and a lane's sums of weights tell
+// when they have to move to the largest exponent. Weights are rounded relative to their size, in float16 down to 2^-14; one that is
+// smaller is wrong by 2^-25 at most, beside a sum of at least `smallest_sum`.
+constexpr float smallest_sum = 1.0f / 64, largest_sum = 1024;
 
-// A row's weights are 2^(scale_log2 score - reference). `reference` is near the largest exponent so far, and the same in all four
-// lanes that share the row; `total` is of this lane's columns alone until the end.
+// `reference` is the same in all four lanes that share a row; `total` is of this lane's columns alone until the end.
 template <typename Element, int head_dim>
 struct Attended {
-  float out[head_dim / 2] = {};
-  float reference[2] = {-FLT_MAX, -FLT_MAX};  // finite, so that -inf minus it is no NaN
-  float total[2] = {};
-  float factor[2];  // by which `out` shrinks where references moved
+  float out[head_dim / 2];
+  float reference[2], total[2];
 
   // The lane's highest scores, of both rows.
   template <int count>
@@ -33,20 +32,12 @@ struct Attended {
     }
   }
 
-  // Moves references only if a score lies above one by more than the slack, after the first keys a rare event: most steps
-  // exchange nothing between lanes but one vote, and leave `out` alone. Says whether `out` has to be rescaled.
-  template <int count>
-  __device__ __forceinline__ bool refer_to(const float (&scores)[count], float scale_log2) {
-    float highest[2];
+  // To the highest of these scores, or of all before; what was summed so far shrinks as much. A row that sees no key yet keeps a finite
+  // reference: -inf minus it is no NaN.
+  template <bool rescales, int count>
+  __device__ __forceinline__ void move_references(const float (&scores)[count], float scale_log2) {
+    float highest[2], factor[2];
     find_highest(scores, highest);
-    const bool exceeded = fmaf(highest[0], scale_log2, -reference[0]) > slack_log2 ||
-                          fmaf(highest[1], scale_log2, -reference[1]) > slack_log2;
-    if (!__any_sync(~0u, exceeded)) return false;
-    move_references(highest, scale_log2);
-    return true;
-  }
-
-  __device__ __forceinline__ void move_references(const float (&highest)[2], float scale_log2) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const float before = reference[half];
@@ -54,40 +45,21 @@ struct Attended {
       factor[half] = ladder::exp2_approx(before - reference[half]);
       total[half] *= factor[half];
     }
-  }
-
-  __device__ __forceinline__ void rescale() {
+    if (!rescales) return;
 #pragma unroll
     for (int i = 0; i < head_dim / 2; ++i) out[i] *= factor[i / 2 % 2];
   }
 
-  // Scores to weights; the scale joins the subtraction in one FMA.
+  // The weights of a row's first keys, packed.
   template <int count>
-  __device__ __forceinline__ void weigh(float (&scores)[count], float scale_log2) {
-#pragma unroll
-    for (int i = 0; i < count; i += 2) {
-      const int half = i / 2 % 2;
-      scores[i] = ladder::exp2_approx(fmaf(scores[i], scale_log2, -reference[half]));
-      scores[i + 1] = ladder::exp2_approx(fmaf(scores[i + 1], scale_log2, -reference[half]));
-      total[half] += scores[i] + scores[i + 1];
-    }
-  }
-
-  // Scores to packed weights, without a look at their maximum: a sum of weights that is too large tells that references have to
-  // move, and only then is the maximum taken, and are the weights computed anew.
-  template <int count>
-  __device__ __forceinline__ void weigh_and_check(const float (&scores)[count], uint32_t (&weights)[count / 2], float scale_log2) {
-    float sums[2];
-    weigh_to(scores, weights, sums, scale_log2);
-    if (__any_sync(~0u, !(sums[0] + sums[1] <= largest_sum))) {
-      float highest[2];
-      find_highest(scores, highest);
-      move_references(highest, scale_log2);
-      rescale();
-      weigh_to(scores, weights, sums, scale_log2);
-    }
-    total[0] += sums[0];
-    total[1] += sums[1];
+  __device__ __forceinline__ void weigh_first(const float (&scores)[count], uint32_t (&weights)[count / 2], float scale_log2) {
+    reference[0] = reference[1] = 0;
+    weigh_to(scores, weights, total, scale_log2);
+    const bool good = total[0] >= smallest_sum && total[1] >= smallest_sum && total[0] + total[1] <= largest_sum;
+    if (__all_sync(~0u, good)) return;
+    reference[0] = reference[1] = -FLT_MAX;
+    move_references<false>(scores, scale_log2);
+    weigh_to(scores, weights, total, scale_log2);
   }
 
   template <int count>
@@ -103,6 +75,20 @@ struct Attended {
     }
   }
 
+  // Scores to weights, in place. Says whether they are too large: then the scores have to be computed anew, which is rare.
+  template <int count>
+  __device__ __forceinline__ bool weigh(float (&scores)[count], float (&sums)[2], float scale_log2) const {
+#pragma unroll
+    for (int i = 0; i < count; i += 2) {
+      const int half = i / 2 % 2;
+      scores[i] = ladder::exp2_approx(fmaf(scores[i], scale_log2, -reference[half]));
+      scores[i + 1] = ladder::exp2_approx(fmaf(scores[i + 1], scale_log2, -reference[half]));
+      const float sum = scores[i] + scores[i + 1];
+      sums[half] = i < 4 ? sum : sums[half] + sum;
+    }
+    return __any_sync(~0u, !(sums[0] + sums[1] <= largest_sum));
+  }
+
   // Over the lanes that share a row.
   __device__ __forceinline__ void finish() {
 #pragma unroll
@@ -115,10 +101,10 @@ struct Attended {
 // `first` is the number of the lane's first key, `row` that of its first query.
 template <int count>
 __device__ __forceinline__ void mask(float (&scores)[count], int first, int row, int seq_len, bool causal) {
-  const int last[2] = {causal ? min(row + 1, seq_len) : seq_len, causal ? min(row + 9, seq_len) : seq_len};
+  const int left[2] = {(causal ? min(row + 1, seq_len) : seq_len) - first, (causal ? min(row + 9, seq_len) : seq_len) - first};
 #pragma unroll
   for (int i = 0; i < count; ++i)
-    if (first + i / 4 * 8 + i % 2 >= last[i / 2 % 2]) scores[i] = -INFINITY;
+    if (i / 4 * 8 + i % 2 >= left[i / 2 % 2]) scores[i] = -INFINITY;
 }
 
 }  // namespace wgmma
