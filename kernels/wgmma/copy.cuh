@@ -15,11 +15,12 @@ __device__ __forceinline__ uint32_t place(unsigned row, unsigned chunk) {
 
 // `rows` rows of one head from row `first` on to `to`, whose barrier learns how many bytes to expect. By one lane.
 template <int head_dim, int rows>
-__device__ __forceinline__ void load_mapped(uint32_t to, uint32_t barrier, const CUtensorMap& map, int batch, int head, int first) {
+__device__ __forceinline__ void load_mapped(uint32_t to, uint32_t barrier, const CUtensorMap& map, int batch, int head, int first,
+                                            uint64_t policy) {
   hopper::arrive_and_expect(barrier, rows * head_dim * 2);
 #pragma unroll
   for (int block = 0; block < head_dim / 64; ++block)
-    hopper::load_box(to + block * rows * 128, map, barrier, block * 64, first, head, batch);
+    hopper::load_box(to + block * rows * 128, map, barrier, block * 64, first, head, batch, policy);
 }
 
 // The same by all lanes of a warp. Rows past the last become zeros; `sign` flips signs.
@@ -49,16 +50,17 @@ struct Loader {
   unsigned char* shared;  // of the team
   uint32_t base, barriers;
   const Problem<Element>& problem;
+  uint64_t once, again;  // policies for what one team reads, and for keys and values
   Turn<Bytes::tiles_of_queries> queries;
   Turn<Shape::stages> stage;
 
   template <int rows>
   __device__ __forceinline__ void load(int to, uint32_t barrier, uint32_t round, const CUtensorMap& map,
-                                       const ladder::View<const Element>& view, const Tile<Shape>& from, int row,
+                                       const ladder::View<const Element>& view, const Tile<Shape>& from, int row, uint64_t policy,
                                        uint32_t sign = 0) const {
     hopper::wait(barrier + 8, round ^ 1);
     if constexpr (mapped)
-      load_mapped<head_dim, rows>(base + to, barrier, map, from.batch, from.head, row);
+      load_mapped<head_dim, rows>(base + to, barrier, map, from.batch, from.head, row, policy);
     else
       load_gathered<head_dim, rows>(shared + to, barrier, view, from.batch, from.head, row, problem.seq_len, sign);
   }
@@ -66,21 +68,21 @@ struct Loader {
   __device__ __forceinline__ void load_queries(const Tile<Shape>& tile) {
     load<Shape::block_m>(Bytes::queries + queries.index * Bytes::query_bytes,
                          barriers + Bytes::query_barriers + queries.index * Bytes::pair, queries.round, problem.maps.q, problem.q, tile,
-                         tile.row, problem.sign);
+                         tile.row, once, problem.sign);
     queries.advance();
   }
 
   __device__ __forceinline__ void load_step(const Tile<Shape>& tile, int step) {
     const int to = stage.index * Bytes::tile_bytes, pair = stage.index * Bytes::pair, row = step * Shape::block_n;
-    load<Shape::block_n>(Bytes::keys + to, barriers + Bytes::key_barriers + pair, stage.round, problem.maps.k, problem.k, tile, row);
-    load<Shape::block_n>(Bytes::values + to, barriers + Bytes::value_barriers + pair, stage.round, problem.maps.v, problem.v, tile, row);
+    load<Shape::block_n>(Bytes::keys + to, barriers + Bytes::key_barriers + pair, stage.round, problem.maps.k, problem.k, tile, row, again);
+    load<Shape::block_n>(Bytes::values + to, barriers + Bytes::value_barriers + pair, stage.round, problem.maps.v, problem.v, tile, row, again);
     stage.advance();
   }
 
   __device__ __forceinline__ bool takes_part() const { return !mapped || threadIdx.x % hopper::warp_lanes == 0; }
 
-  // The barriers, and the first loads. One lane of each of the warpgroups' warps will say that it is done with what a barrier stands for.
-  __device__ __forceinline__ void begin(int first) {
+  // One lane of each of the warpgroups' warps will say that it is done with what a barrier stands for.
+  __device__ __forceinline__ void make_barriers() const {
     if (threadIdx.x % hopper::warp_lanes == 0) {
       for (int at = 0; at < Bytes::team_barriers; at += Bytes::pair) {
         hopper::init_barrier(barriers + at, 1);
@@ -89,10 +91,14 @@ struct Loader {
       hopper::publish_barriers();
     }
     __syncwarp();
+  }
+
+  // As many steps of the first tile as there are stages.
+  __device__ __forceinline__ void begin(int first) {
     if (!takes_part() || first >= problem.count) return;
     const Tile<Shape> tile(problem, first);
     load_queries(tile);
-    load_step(tile, 0);
+    for (int step = 0; step < min(Shape::stages, tile.steps); ++step) load_step(tile, step);
   }
 
   // All others.
@@ -101,7 +107,7 @@ struct Loader {
     for (int index = first; index < problem.count; index += apart) {
       const Tile<Shape> tile(problem, index);
       if (index != first) load_queries(tile);
-      for (int step = index == first; step < tile.steps; ++step) load_step(tile, step);
+      for (int step = index == first ? Shape::stages : 0; step < tile.steps; ++step) load_step(tile, step);
     }
   }
 };

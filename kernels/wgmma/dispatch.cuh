@@ -20,7 +20,7 @@ struct Shapes {
 };
 template <>
 struct Shapes<64, true> {
-  using Large = Shape<TEAMS, GROUPS, STAGES, 24, 112>;
+  using Large = Shape<TEAMS, GROUPS, STAGES, 32, 112>;
 };
 
 // A scale of 0 keeps its sense, and masked scores stay at -inf, if it is merely tiny. The kernel takes maxima before it
@@ -103,7 +103,8 @@ int run(const attention_args& args) {
   const Problem<Element> problem = describe<Element>(args);
   if (!is_mappable(args)) return run_large<Element, head_dim, false>(args, problem, slots);
   constexpr int groups = SPLIT_GROUPS * 64 / head_dim;
-  if (SPLIT_BLOCKS == 2 && tiles * 2 <= slots) return run_split<Element, head_dim, Split<2, groups, SPLIT_STAGES>>(args, problem);
+  if (SPLIT_BLOCKS > 1 && tiles * SPLIT_BLOCKS <= slots * (SPLIT_BLOCKS > 2 ? 2 : 1))
+    return run_split<Element, head_dim, Split<SPLIT_BLOCKS, groups, SPLIT_STAGES>>(args, problem);
   if (tiles <= slots) return run_split<Element, head_dim, Split<1, groups, SPLIT_STAGES>>(args, problem);
   return run_large<Element, head_dim, true>(args, problem, slots);
 }

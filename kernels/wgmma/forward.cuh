@@ -23,13 +23,10 @@ struct Group {
   float scores[block_n / 2];
   uint32_t weights[block_n / 4];
   Turn<Bytes::tiles_of_queries> queries;
-  Turn<Shape::stages> keys, values;
+  Turn<Shape::stages> values, keys, next;  // stages: of the values and the keys that are needed first, and the keys after those
 
   __device__ __forceinline__ void wait(int first, int index, uint32_t round) const {
     hopper::wait(barriers + first + index * Bytes::pair, round);
-  }
-  __device__ __forceinline__ bool has_arrived(int first, int index, uint32_t round) const {
-    return hopper::has_ended(barriers + first + index * Bytes::pair, round);
   }
   __device__ __forceinline__ void release(int first, int index) const {
     if (lane == 0) hopper::arrive(barriers + first + index * Bytes::pair + 8);
@@ -73,13 +70,18 @@ struct Group {
 
   __device__ __forceinline__ void wait_for_keys() const { wait(Bytes::key_barriers, keys.index, keys.round); }
   __device__ __forceinline__ void wait_for_values() const { wait(Bytes::value_barriers, values.index, values.round); }
-  __device__ __forceinline__ void release_keys() {
-    release(Bytes::key_barriers, keys.index);
-    keys.advance();
+  __device__ __forceinline__ void release_keys() const { release(Bytes::key_barriers, keys.index); }
+  __device__ __forceinline__ void release_values() const { release(Bytes::value_barriers, values.index); }
+  __device__ __forceinline__ void advance() {
+    values = keys;
+    keys = next;
+    next.advance();
   }
-  __device__ __forceinline__ void release_values() {
-    release(Bytes::value_barriers, values.index);
-    values.advance();
+
+  // Whether the keys of the next step and the values of this one are there.
+  __device__ __forceinline__ bool have_arrived() const {
+    return hopper::has_ended(barriers + Bytes::key_barriers + next.index * Bytes::pair, next.round) &
+           hopper::has_ended(barriers + Bytes::value_barriers + keys.index * Bytes::pair, keys.round);
   }
 
   // Steps before this one need no mask.
@@ -145,6 +147,7 @@ struct Group {
     hopper::wait_for_products<0>();
     hopper::pin(scores);
     release_keys();
+    advance();
     if (full == 0) hide(tile, 0);
     state.weigh_first(scores, weights, problem.scale_log2);
     bool arrived = false;  // what the next step needs: asked early, because the answer takes a while
@@ -160,11 +163,12 @@ struct Group {
       hopper::wait_for_products<1>();
       hopper::pin(scores);
       if (step >= full) hide(tile, step);
+      arrived = have_arrived();
       weigh(tile, step, step >= full);
       release_keys();
       wait_for_output();
       release_values();
-      arrived = has_arrived(Bytes::key_barriers, keys.index, keys.round) & has_arrived(Bytes::value_barriers, values.index, values.round);
+      advance();
       // The lane's columns of scores are the columns that it needs of the left operand of the second product.
 #pragma unroll
       for (int i = 0; i < block_n / 4; ++i) weights[i] = hopper::pack(Element(), scores[2 * i], scores[2 * i + 1]);
@@ -183,6 +187,7 @@ struct Group {
     if (index >= problem.count) return;
 #pragma unroll
     for (int i = 0; i < head_dim / 2; ++i) state.out[i] = 0;
+    next.advance();
     wait_for_queries();
     wait_for_keys();
     begin_scores();
@@ -196,7 +201,7 @@ struct Group {
         wait_for_keys();
       }
       wait_for_values();
-        hopper::pin(weights);
+      hopper::pin(weights);
       hopper::pin(state.out);
       begin_output(tile.steps > 1);
       begin_scores();  // after the last tile, of whatever is there: nobody looks at them
@@ -220,22 +225,28 @@ __global__ void __launch_bounds__(Shape::threads, 1) forward(const __grid_consta
   const int warp = __shfl_sync(~0u, threadIdx.x / hopper::warp_lanes, 0), group = warp / hopper::group_warps;
   const bool loads = group == Shape::workers;
   const int team = loads ? warp % hopper::group_warps : group / Shape::groups, first = team * gridDim.x + blockIdx.x;
+  const int apart = Shape::teams * gridDim.x;
   unsigned char* const of_team = shared + team * Bytes::team_bytes;
   const uint32_t base = hopper::shared_address(of_team);
   const uint32_t barriers = hopper::shared_address(shared) + Bytes::barriers + team * Bytes::team_barriers;
   if (loads) {
-    Loader<Element, head_dim, Shape, mapped> loader{of_team, base, barriers, problem};
-    if (team < Shape::teams) loader.begin(first);
+    Loader<Element, head_dim, Shape, mapped> loader{
+        of_team, base, barriers, problem, hopper::give_up_first(), problem.tiles == 1 ? hopper::give_up_first() : hopper::keep()};
+    if (team < Shape::teams) loader.make_barriers();
+    // The first team's data come first, so that it computes while the others' come.
+    if (team == 0) loader.begin(first);
     __syncthreads();
     hopper::shrink_registers<Shape::loader_registers>();
-    if (team < Shape::teams) loader.run(first, gridDim.x);
+    if (team > 0 && team < Shape::teams) loader.begin(first);
+    if (team < Shape::teams) loader.run(first, apart);
     return;
   }
+  if (mapped && threadIdx.x == 0) hopper::prefetch_map(problem.maps.out);
   __syncthreads();
   hopper::grow_registers<Shape::registers>();
   Group<Element, head_dim, Shape, mapped> worker{of_team, base, barriers, problem, group % Shape::groups, warp % hopper::group_warps,
                                                  static_cast<int>(threadIdx.x % hopper::warp_lanes)};
-  worker.run(first, gridDim.x);
+  worker.run(first, apart);
 }
 
 }  // namespace wgmma

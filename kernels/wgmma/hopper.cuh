@@ -26,7 +26,8 @@ __device__ __forceinline__ bool elect() {
 }
 
 // --- Barriers in shared memory that count arrivals and bytes. A barrier begins in phase 0, and a phase ends when all
-// arrivals and all bytes that were announced are in. `wait` returns once the phase of that parity has ended.
+// arrivals and all bytes that were announced are in. `wait` returns once the phase of that parity has ended; `has_ended` never waits:
+// try_wait, which does, may suspend a thread for microseconds.
 
 __device__ __forceinline__ void init_barrier(uint32_t barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
@@ -45,18 +46,21 @@ __device__ __forceinline__ void arrive_and_expect(uint32_t barrier, uint32_t byt
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
 
-__device__ __forceinline__ bool has_ended(uint32_t barrier, uint32_t parity) {
-  uint32_t ended;
-  asm volatile(
-      "{\n.reg .pred ended;\nmbarrier.try_wait.parity.shared::cta.b64 ended, [%1], %2;\nselp.u32 %0, 1, 0, ended;\n}"
-      : "=r"(ended)
-      : "r"(barrier), "r"(parity)
-      : "memory");
-  return ended != 0;
-}
+#define HOPPER_ASK(name, question)                                                                                       \
+  __device__ __forceinline__ bool name(uint32_t barrier, uint32_t parity) {                                              \
+    uint32_t ended;                                                                                                      \
+    asm volatile("{\n.reg .pred ended;\nmbarrier." question                                                              \
+                 ".parity.shared::cta.b64 ended, [%1], %2;\nselp.u32 %0, 1, 0, ended;\n}"                               \
+                 : "=r"(ended)                                                                                           \
+                 : "r"(barrier), "r"(parity)                                                                             \
+                 : "memory");                                                                                            \
+    return ended != 0;                                                                                                   \
+  }
+HOPPER_ASK(has_ended, "test_wait")
+HOPPER_ASK(has_ended_soon, "try_wait")
 
 __device__ __forceinline__ void wait(uint32_t barrier, uint32_t parity) {
-  while (!has_ended(barrier, parity)) {
+  while (!has_ended_soon(barrier, parity)) {
   }
 }
 
@@ -131,11 +135,23 @@ __device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
+// What the second cache does with lines: to keep them as all others, or to give them up first, because nobody reads them again.
+__device__ __forceinline__ uint64_t keep() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ __forceinline__ uint64_t give_up_first() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
 __device__ __forceinline__ void load_box(uint32_t to, const CUtensorMap& map, uint32_t barrier, int column, int row, int head,
-                                         int batch) {
+                                         int batch, uint64_t policy) {
   asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];"
-      ::"r"(to), "l"(&map), "r"(barrier), "r"(column), "r"(row), "r"(head), "r"(batch)
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, %5, %6}], [%2], %7;"
+      ::"r"(to), "l"(&map), "r"(barrier), "r"(column), "r"(row), "r"(head), "r"(batch), "l"(policy)
       : "memory");
 }
 

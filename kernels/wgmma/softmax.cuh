@@ -45,9 +45,9 @@ struct Attended {
       factor[half] = ladder::exp2_approx(before - reference[half]);
       total[half] *= factor[half];
     }
-    if (!rescales) return;
+    if constexpr (rescales)
 #pragma unroll
-    for (int i = 0; i < head_dim / 2; ++i) out[i] *= factor[i / 2 % 2];
+      for (int i = 0; i < head_dim / 2; ++i) out[i] *= factor[i / 2 % 2];
   }
 
   // The weights of a row's first keys, packed.
