@@ -13,18 +13,19 @@ __device__ __forceinline__ uint32_t place(unsigned row, unsigned chunk) {
   return chunk / 8 * (rows * 128) + row * 128 + ((chunk % 8 ^ row % 8) << 4);
 }
 
-// `rows` rows of one head from row `first` on to `to`, whose barrier learns how many bytes to expect. By one lane.
-template <int head_dim, int rows>
+// `rows` rows of one head from row `first` on to `to`, in a tile of `tile_rows` rows, whose barrier learns how many bytes to expect. By one
+// lane.
+template <int head_dim, int rows, int tile_rows>
 __device__ __forceinline__ void load_mapped(uint32_t to, uint32_t barrier, const CUtensorMap& map, int batch, int head, int first,
                                             uint64_t policy) {
   hopper::arrive_and_expect(barrier, rows * head_dim * 2);
 #pragma unroll
   for (int block = 0; block < head_dim / 64; ++block)
-    hopper::load_box(to + block * rows * 128, map, barrier, block * 64, first, head, batch, policy);
+    hopper::load_box(to + block * tile_rows * 128, map, barrier, block * 64, first, head, batch, policy);
 }
 
 // The same by all lanes of a warp. Rows past the last become zeros; `sign` flips signs.
-template <int head_dim, int rows, typename Element>
+template <int head_dim, int rows, int tile_rows, typename Element>
 __device__ __forceinline__ void load_gathered(unsigned char* to, uint32_t barrier, const ladder::View<const Element>& view,
                                               int batch, int head, int first, int seq_len, uint32_t sign) {
   const Element* from = view.data + batch * view.batch_stride + head * view.head_stride;
@@ -35,7 +36,7 @@ __device__ __forceinline__ void load_gathered(unsigned char* to, uint32_t barrie
       const auto pack = ladder::load<8>(from + (first + at) * view.row_stride + chunk * 8, view.aligned);
       value = *reinterpret_cast<const uint4*>(&pack);
     }
-    *reinterpret_cast<uint4*>(to + place<rows>(at, chunk)) =
+    *reinterpret_cast<uint4*>(to + place<tile_rows>(at, chunk)) =
         make_uint4(value.x ^ sign, value.y ^ sign, value.z ^ sign, value.w ^ sign);
   }
   hopper::fence_for_engine();
@@ -50,32 +51,53 @@ struct Loader {
   unsigned char* shared;  // of the team
   uint32_t base, barriers;
   const Problem<Element>& problem;
-  uint64_t once, again;  // policies for what one team reads, and for keys and values
+  uint64_t policy;  // of the second cache
   Turn<Bytes::tiles_of_queries> queries;
   Turn<Shape::stages> stage;
 
-  template <int rows>
+  template <int rows, int tile_rows>
   __device__ __forceinline__ void load(int to, uint32_t barrier, uint32_t round, const CUtensorMap& map,
-                                       const ladder::View<const Element>& view, const Tile<Shape>& from, int row, uint64_t policy,
+                                       const ladder::View<const Element>& view, const Tile<Shape>& from, int row,
                                        uint32_t sign = 0) const {
     hopper::wait(barrier + 8, round ^ 1);
     if constexpr (mapped)
-      load_mapped<head_dim, rows>(base + to, barrier, map, from.batch, from.head, row, policy);
+      load_mapped<head_dim, rows, tile_rows>(base + to, barrier, map, from.batch, from.head, row, policy);
     else
-      load_gathered<head_dim, rows>(shared + to, barrier, view, from.batch, from.head, row, problem.seq_len, sign);
+      load_gathered<head_dim, rows, tile_rows>(shared + to, barrier, view, from.batch, from.head, row, problem.seq_len, sign);
   }
 
-  __device__ __forceinline__ void load_queries(const Tile<Shape>& tile) {
-    load<Shape::block_m>(Bytes::queries + queries.index * Bytes::query_bytes,
-                         barriers + Bytes::query_barriers + queries.index * Bytes::pair, queries.round, problem.maps.q, problem.q, tile,
-                         tile.row, once, problem.sign);
+  // Each warpgroup's for itself: the first can begin while those of the others come.
+  __device__ __forceinline__ void load_queries(const Tile<Shape>& tile, int group) {
+    const int first_row = group * Shape::group_m;
+    load<Shape::group_m, Shape::block_m>(Bytes::queries + queries.index * Bytes::query_bytes + first_row * Bytes::block_row,
+                                         barriers + Bytes::query_barriers + (queries.index * Shape::groups + group) * Bytes::pair,
+                                         queries.round, problem.maps.q, problem.q, tile, tile.row + first_row, problem.sign);
+  }
+
+  // In the order in which they are needed.
+  __device__ __forceinline__ void load_first(const Tile<Shape>& tile) {
+    load_queries(tile, 0);
+    load_keys(tile, 0);
+    for (int group = 1; group < Shape::groups; ++group) load_queries(tile, group);
     queries.advance();
+    load_values(tile, 0);
   }
 
   __device__ __forceinline__ void load_step(const Tile<Shape>& tile, int step) {
+    load_keys(tile, step);
+    load_values(tile, step);
+  }
+
+  __device__ __forceinline__ void load_keys(const Tile<Shape>& tile, int step) {
     const int to = stage.index * Bytes::tile_bytes, pair = stage.index * Bytes::pair, row = step * Shape::block_n;
-    load<Shape::block_n>(Bytes::keys + to, barriers + Bytes::key_barriers + pair, stage.round, problem.maps.k, problem.k, tile, row, again);
-    load<Shape::block_n>(Bytes::values + to, barriers + Bytes::value_barriers + pair, stage.round, problem.maps.v, problem.v, tile, row, again);
+    load<Shape::block_n, Shape::block_n>(Bytes::keys + to, barriers + Bytes::key_barriers + pair, stage.round, problem.maps.k,
+                                         problem.k, tile, row);
+  }
+
+  __device__ __forceinline__ void load_values(const Tile<Shape>& tile, int step) {
+    const int to = stage.index * Bytes::tile_bytes, pair = stage.index * Bytes::pair, row = step * Shape::block_n;
+    load<Shape::block_n, Shape::block_n>(Bytes::values + to, barriers + Bytes::value_barriers + pair, stage.round, problem.maps.v,
+                                         problem.v, tile, row);
     stage.advance();
   }
 
@@ -86,7 +108,7 @@ struct Loader {
     if (threadIdx.x % hopper::warp_lanes == 0) {
       for (int at = 0; at < Bytes::team_barriers; at += Bytes::pair) {
         hopper::init_barrier(barriers + at, 1);
-        hopper::init_barrier(barriers + at + 8, Shape::groups * hopper::group_warps);
+        hopper::init_barrier(barriers + at + 8, (at < Bytes::key_barriers ? 1 : Shape::groups) * hopper::group_warps);
       }
       hopper::publish_barriers();
     }
@@ -97,8 +119,8 @@ struct Loader {
   __device__ __forceinline__ void begin(int first) {
     if (!takes_part() || first >= problem.count) return;
     const Tile<Shape> tile(problem, first);
-    load_queries(tile);
-    for (int step = 0; step < min(Shape::stages, tile.steps); ++step) load_step(tile, step);
+    load_first(tile);
+    for (int step = 1; step < min(Shape::stages, tile.steps); ++step) load_step(tile, step);
   }
 
   // All others.
@@ -106,8 +128,8 @@ struct Loader {
     if (!takes_part()) return;
     for (int index = first; index < problem.count; index += apart) {
       const Tile<Shape> tile(problem, index);
-      if (index != first) load_queries(tile);
-      for (int step = index == first ? Shape::stages : 0; step < tile.steps; ++step) load_step(tile, step);
+      if (index != first) load_first(tile);
+      for (int step = index == first ? Shape::stages : 1; step < tile.steps; ++step) load_step(tile, step);
     }
   }
 };

@@ -13,15 +13,11 @@ namespace wgmma {
 
 constexpr int out_box = 16;  // rows that a warp stores at once
 
+// The last two numbers of a shape: registers of a thread that loads, and of one that computes.
+using Narrow = Shape<2, 2, STAGES, 32, 112>;
+using Wide = Shape<1, 4, WIDE_STAGES, 32, 112>;
 // At head size 128 the output alone takes 64 registers of a thread; a warp that gathers needs registers too.
-template <int head_dim, bool mapped>
-struct Shapes {
-  using Large = Shape<1, 2, 2, 56, 208>;
-};
-template <>
-struct Shapes<64, true> {
-  using Large = Shape<TEAMS, GROUPS, STAGES, 32, 112>;
-};
+using Roomy = Shape<1, 2, 2, 56, 208>;
 
 // A scale of 0 keeps its sense, and masked scores stay at -inf, if it is merely tiny. The kernel takes maxima before it
 // scales, so that a negative scale has to turn the queries.
@@ -46,7 +42,7 @@ inline bool is_mappable(const attention_args& args) {
 
 template <typename Shape>
 bool map(Maps& maps, const attention_args& args) {
-  return map_tensor(maps.q, args.q, args.q_stride, args, Shape::block_m) &&
+  return map_tensor(maps.q, args.q, args.q_stride, args, Shape::group_m) &&
          map_tensor(maps.k, args.k, args.k_stride, args, Shape::block_n) &&
          map_tensor(maps.v, args.v, args.v_stride, args, Shape::block_n) &&
          map_tensor(maps.out, args.out, args.out_stride, args, out_box);
@@ -78,35 +74,52 @@ inline int multiprocessors() {
   return known ? count : 0;
 }
 
-template <typename Element, int head_dim, typename Split>
+// `blocks` of a cluster share the keys of 64 queries.
+template <typename Element, int blocks>
 int run_split(const attention_args& args, Problem<Element> problem) {
-  divide(problem, args, Split::block_m);
-  return launch(forward_split<Element, head_dim, Split>, args, problem, problem.count * Split::blocks, Split::blocks,
-                Split::threads, SplitMemory<Split, head_dim>::bytes);
+  using Shared = Split<blocks, SPLIT_GROUPS, SPLIT_STAGES>;
+  divide(problem, args, Shared::block_m);
+  return launch(forward_split<Element, 64, Shared>, args, problem, problem.count * blocks, blocks, Shared::threads,
+                SplitMemory<Shared, 64>::bytes);
 }
 
-template <typename Element, int head_dim, bool mapped>
-int run_large(const attention_args& args, Problem<Element> problem, int slots) {
-  using Shape = typename Shapes<head_dim, mapped>::Large;
+template <typename Element, int head_dim, typename Shape, bool mapped>
+int run_tiles(const attention_args& args, Problem<Element> problem, int slots) {
   divide(problem, args, Shape::block_m);
   if (mapped && !map<Shape>(problem.maps, args)) return ATTENTION_LAUNCH_FAILED;
   return launch(forward<Element, head_dim, Shape, mapped>, args, problem, std::min(problem.count, slots), 1, Shape::threads,
                 Memory<Shape, head_dim>::bytes);
 }
 
+// Tiles of one head.
+inline int64_t tiles_of(const attention_args& args, int block_m) { return (args.seq_len + block_m - 1) / block_m; }
+
+// Wide tiles load keys half as often as narrow ones, and are worth it where they leave no multiprocessor idle and pad no more queries.
+inline bool suits_wide(const attention_args& args, int slots) {
+  const int64_t tiles = tiles_of(args, Wide::block_m);
+  return tiles > 1 && 2 * tiles == tiles_of(args, Narrow::block_m) && args.batch * args.heads * tiles >= slots;
+}
+
+template <typename Element>
+int run_64(const attention_args& args, const Problem<Element>& problem, int slots) {
+  const int64_t tiles = args.batch * args.heads * tiles_of(args, 64);
+  if (2 * tiles <= slots) return run_split<Element, 2>(args, problem);
+  if (tiles <= slots) return run_split<Element, 1>(args, problem);
+  if (suits_wide(args, slots)) return run_tiles<Element, 64, Wide, true>(args, problem, slots);
+  return run_tiles<Element, 64, Narrow, true>(args, problem, slots);
+}
+
 template <typename Element, int head_dim>
 int run(const attention_args& args) {
-  const int64_t tiles = args.batch * args.heads * ((args.seq_len + 63) / 64);
-  if (tiles > INT32_MAX) return ATTENTION_UNSUPPORTED;
+  if (args.batch * args.heads * tiles_of(args, 64) > INT32_MAX) return ATTENTION_UNSUPPORTED;
   const int slots = multiprocessors();
   if (slots == 0) return ATTENTION_LAUNCH_FAILED;
   const Problem<Element> problem = describe<Element>(args);
-  if (!is_mappable(args)) return run_large<Element, head_dim, false>(args, problem, slots);
-  constexpr int groups = SPLIT_GROUPS * 64 / head_dim;
-  if (SPLIT_BLOCKS > 1 && tiles * SPLIT_BLOCKS <= slots * (SPLIT_BLOCKS > 2 ? 2 : 1))
-    return run_split<Element, head_dim, Split<SPLIT_BLOCKS, groups, SPLIT_STAGES>>(args, problem);
-  if (tiles <= slots) return run_split<Element, head_dim, Split<1, groups, SPLIT_STAGES>>(args, problem);
-  return run_large<Element, head_dim, true>(args, problem, slots);
+  if (!is_mappable(args)) return run_tiles<Element, head_dim, Roomy, false>(args, problem, slots);
+  if constexpr (head_dim == 64)
+    return run_64(args, problem, slots);
+  else
+    return run_tiles<Element, head_dim, Roomy, true>(args, problem, slots);
 }
 
 }  // namespace wgmma

@@ -1,4 +1,10 @@
-// The pass: a team's warpgroups take their queries past the keys of their head, tile after tile.
+// The pass where there is work for all multiprocessors: a team's warpgroups take their queries past the keys of their head, tile after
+// tile. A block stays as long as there are tiles: the next one's loads run under this one's last steps, and its first scores under
+// this one's store.
+//
+// Four warpgroups a multiprocessor take turns between tensor cores and exponentials; within one of them the product of weights and
+// values of a step runs under the softmax of the next. In one team all four share 256 queries, so that keys are loaded least often;
+// two teams of two have tiles of 128 queries that differ, so that few queries are padding where keys are few.
 #ifndef KERNEL_GATE_WGMMA_FORWARD_CUH
 #define KERNEL_GATE_WGMMA_FORWARD_CUH
 
@@ -39,9 +45,11 @@ struct Group {
                           to);
   }
 
-  __device__ __forceinline__ void wait_for_queries() const { wait(Bytes::query_barriers, queries.index, queries.round); }
+  __device__ __forceinline__ void wait_for_queries() const {
+    wait(Bytes::query_barriers, queries.index * Shape::groups + group, queries.round);
+  }
   __device__ __forceinline__ void release_queries() {
-    release(Bytes::query_barriers, queries.index);
+    release(Bytes::query_barriers, queries.index * Shape::groups + group);
     queries.advance();
   }
 
@@ -76,12 +84,6 @@ struct Group {
     values = keys;
     keys = next;
     next.advance();
-  }
-
-  // Whether the keys of the next step and the values of this one are there.
-  __device__ __forceinline__ bool have_arrived() const {
-    return hopper::has_ended(barriers + Bytes::key_barriers + next.index * Bytes::pair, next.round) &
-           hopper::has_ended(barriers + Bytes::value_barriers + keys.index * Bytes::pair, keys.round);
   }
 
   // Steps before this one need no mask.
@@ -150,12 +152,9 @@ struct Group {
     advance();
     if (full == 0) hide(tile, 0);
     state.weigh_first(scores, weights, problem.scale_log2);
-    bool arrived = false;  // what the next step needs: asked early, because the answer takes a while
     for (int step = 1; step < tile.steps; ++step) {
-      if (!arrived) {
-        wait_for_keys();
-        wait_for_values();
-      }
+      wait_for_keys();
+      wait_for_values();
       hopper::pin(weights);
       hopper::pin(state.out);
       begin_scores();
@@ -163,7 +162,6 @@ struct Group {
       hopper::wait_for_products<1>();
       hopper::pin(scores);
       if (step >= full) hide(tile, step);
-      arrived = have_arrived();
       weigh(tile, step, step >= full);
       release_keys();
       wait_for_output();
@@ -230,8 +228,7 @@ __global__ void __launch_bounds__(Shape::threads, 1) forward(const __grid_consta
   const uint32_t base = hopper::shared_address(of_team);
   const uint32_t barriers = hopper::shared_address(shared) + Bytes::barriers + team * Bytes::team_barriers;
   if (loads) {
-    Loader<Element, head_dim, Shape, mapped> loader{
-        of_team, base, barriers, problem, hopper::give_up_first(), problem.tiles == 1 ? hopper::give_up_first() : hopper::keep()};
+    Loader<Element, head_dim, Shape, mapped> loader{of_team, base, barriers, problem, hopper::give_up_first()};
     if (team < Shape::teams) loader.make_barriers();
     // The first team's data come first, so that it computes while the others' come.
     if (team == 0) loader.begin(first);

@@ -16,18 +16,8 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// One lane of the warp, the same at each call.
-__device__ __forceinline__ bool elect() {
-  uint32_t elected;
-  asm volatile(
-      "{\n.reg .pred chosen;\nelect.sync _|chosen, 0xffffffff;\nselp.u32 %0, 1, 0, chosen;\n}"
-      : "=r"(elected));
-  return elected != 0;
-}
-
 // --- Barriers in shared memory that count arrivals and bytes. A barrier begins in phase 0, and a phase ends when all
-// arrivals and all bytes that were announced are in. `wait` returns once the phase of that parity has ended; `has_ended` never waits:
-// try_wait, which does, may suspend a thread for microseconds.
+// arrivals and all bytes that were announced are in. `wait` returns once the phase of that parity has ended.
 
 __device__ __forceinline__ void init_barrier(uint32_t barrier, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
@@ -46,22 +36,14 @@ __device__ __forceinline__ void arrive_and_expect(uint32_t barrier, uint32_t byt
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
 
-#define HOPPER_ASK(name, question)                                                                                       \
-  __device__ __forceinline__ bool name(uint32_t barrier, uint32_t parity) {                                              \
-    uint32_t ended;                                                                                                      \
-    asm volatile("{\n.reg .pred ended;\nmbarrier." question                                                              \
-                 ".parity.shared::cta.b64 ended, [%1], %2;\nselp.u32 %0, 1, 0, ended;\n}"                               \
-                 : "=r"(ended)                                                                                           \
-                 : "r"(barrier), "r"(parity)                                                                             \
-                 : "memory");                                                                                            \
-    return ended != 0;                                                                                                   \
-  }
-HOPPER_ASK(has_ended, "test_wait")
-HOPPER_ASK(has_ended_soon, "try_wait")
-
 __device__ __forceinline__ void wait(uint32_t barrier, uint32_t parity) {
-  while (!has_ended_soon(barrier, parity)) {
-  }
+  uint32_t ended;
+  do {
+    asm volatile("{\n.reg .pred ended;\nmbarrier.try_wait.parity.shared::cta.b64 ended, [%1], %2;\nselp.u32 %0, 1, 0, ended;\n}"
+                 : "=r"(ended)
+                 : "r"(barrier), "r"(parity)
+                 : "memory");
+  } while (ended == 0);
 }
 
 // Registers that each thread of this warpgroup gives back to the multiprocessor, or takes.
@@ -135,12 +117,8 @@ __device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
-// What the second cache does with lines: to keep them as all others, or to give them up first, because nobody reads them again.
-__device__ __forceinline__ uint64_t keep() {
-  uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
+// Lines of the second cache that are to be given up before others: what others wrote there has to go to memory first, which takes
+// longer than to forget what was only read.
 __device__ __forceinline__ uint64_t give_up_first() {
   uint64_t policy;
   asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));

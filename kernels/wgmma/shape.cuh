@@ -28,7 +28,7 @@ struct Memory {
   static constexpr int queries = 0, keys = tiles_of_queries * query_bytes, values = keys + Shape::stages * tile_bytes;
   static constexpr int output = values + Shape::stages * tile_bytes, team_bytes = output + query_bytes;
   static constexpr int barriers = Shape::teams * team_bytes, pair = 16;
-  static constexpr int query_barriers = 0, key_barriers = tiles_of_queries * pair;
+  static constexpr int query_barriers = 0, key_barriers = tiles_of_queries * Shape::groups * pair;
   static constexpr int value_barriers = key_barriers + Shape::stages * pair;
   static constexpr int team_barriers = value_barriers + Shape::stages * pair;
   static constexpr int bytes = barriers + Shape::teams * team_barriers;

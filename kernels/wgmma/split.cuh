@@ -36,6 +36,7 @@ template <typename Element, int head_dim, typename Split>
 struct Part {
   using Bytes = SplitMemory<Split, head_dim>;
   using State = Attended<Element, head_dim>;
+  static_assert(head_dim == 64, "wrong at head size 128, for a reason that is not known");
 
   unsigned char* shared;
   uint32_t base;
