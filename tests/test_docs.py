@@ -124,6 +124,18 @@ def test_an_example_is_what_is_commented_on_a_recorded_measurement_now(name, rec
     assert text_of(f"docs/examples/comment-{name}.md") == comment, "run `make reference`"
 
 
+@pytest.mark.parametrize(
+    ("page", "header"), [("dev_env", "what you see"), ("perf_guardrails", "what you read"), ("profiling", "message")]
+)
+def test_a_message_that_a_page_explains_is_one_that_the_code_prints(page, header):
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "gate").rglob("*.py"))
+    table = text_of(f"docs/{page}.md").partition(f"| {header} |")[2].partition("\n\n")[0]
+    quoted = [part for row in table.splitlines()[2:] for part in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
+    parts = [part.strip() for message in quoted for part in message.split("…")]
+    assert parts
+    assert [part for part in parts if part not in code] == []
+
+
 def test_the_guide_lists_the_gates_in_the_order_in_which_they_are_applied():
     table = text_of("docs/perf_guardrails.md").partition("| gate | passes if |")[2].partition("\n\n")[0]
     listed = [row.split("|")[1].strip() for row in table.splitlines()[2:]]
