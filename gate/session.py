@@ -1,4 +1,4 @@
-"""One session of measuring: the running servers, the device, the settings, and whom to tell of progress."""
+"""One session of measuring: the running servers, the device, the settings, and who reports progress."""
 
 from __future__ import annotations
 
@@ -8,46 +8,47 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from gate.errors import UnfitEnvironmentError
-from gate.records import Environment, GpuState, Status
-from gate.records.codec import from_json, to_json
+from gate.records import Environment, GpuState
 from gate.records.sdpa import backends_of
+from gate.sandbox.calls import CallFailure, call
 from gate.sandbox.client import WorkerServer
-from gate.sandbox.protocol import EnvironmentRequest
+from gate.sandbox.protocol import ENVIRONMENT, EnvironmentRequest
 from gate.settings.model import Settings
+
+ENVIRONMENT_S = 60.0
 
 
 def describe_environment(server: WorkerServer, device: str) -> Environment:
-    """The environment as a worker sees it. Raises UnfitEnvironmentError where it cannot be had."""
-    request = to_json(EnvironmentRequest(device))
-    ending = server.call({"kind": "environment", "requests": [request]}, 60)
-    if ending.status is not Status.OK:
-        reason = ending.last_output_line or ending.message
+    """The environment that a job's process finds. Raises UnfitEnvironmentError if the device cannot be used."""
+    answers = call(server, ENVIRONMENT, [EnvironmentRequest(device)], ENVIRONMENT_S)
+    if isinstance(answers, CallFailure):
+        reason = answers.last_output_line or answers.message
         raise UnfitEnvironmentError(f"device '{device}' cannot be used: {reason}; see `kernel-gate doctor`")
-    return from_json(Environment, ending.replies[0], "the worker's answer")
+    return answers[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Where and how to measure: a running server, a device, the settings, and whom to tell of progress."""
+    """Where and how to measure. `progress` is called with a label, the number of steps done and of all steps."""
 
     server: WorkerServer
     witness: WorkerServer
-    """Runs no candidate: what it sees, no candidate can have touched."""
+    """A second server, which runs no candidate, so that no candidate can have changed what it reports."""
     device: str
     settings: Settings
     progress: Progress
     read_telemetry: Callable[[], GpuState | None] = lambda: None
-    """At the GPU, beside every replicate."""
+    """Reads the GPU's state beside every replicate; None without a GPU."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Where the time went, by stage: kept with the measurement."""
+    """The time taken by each stage, which is kept with the measurement."""
 
     def backends(self, wanted: str) -> tuple[str, ...]:
-        """`all` or `best` to every backend of the device, a name to itself. Raises BadInputError."""
+        """Every backend of the device for `all` and `best`, else the named one. Raises BadInputError."""
         return backends_of(self.device, wanted)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Counts what is done inside towards the stage's seconds."""
+        """Adds the time inside the block to the stage's seconds."""
         started = time.perf_counter()
         try:
             yield
@@ -56,4 +57,4 @@ class Session:
 
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many steps are done, and of how many."""
+"""Called with the label of a stage, the number of its steps that are done, and the number of all its steps."""

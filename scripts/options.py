@@ -176,7 +176,8 @@ def session(device: str, settings: Settings) -> Iterator[Session]:
     from gate.machine.gpu_lock import exclusive_gpu
 
     preflight.require_fit_machine(settings.limits, device)  # before anything slow is imported
-    from gate.sandbox.client import UNBOUND, WorkerServer
+    from gate.sandbox.client import WorkerServer
+    from gate.sandbox.job import UNLIMITED
     from gate.session import Session
 
     with ExitStack() as stack:
@@ -184,7 +185,7 @@ def session(device: str, settings: Settings) -> Iterator[Session]:
         read_telemetry = (
             stack.enter_context(exclusive_gpu(clocks, progress.waiting)) if device == "cuda" else lambda: None
         )
-        server, witness = (stack.enter_context(WorkerServer(each)) for each in (settings.limits, UNBOUND))
+        server, witness = (stack.enter_context(WorkerServer(each)) for each in (settings.limits, UNLIMITED))
         server.start()
         stack.callback(progress.clear)
         yield Session(server, witness, device, settings, progress.show, read_telemetry)

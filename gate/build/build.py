@@ -29,9 +29,10 @@ from gate.errors import GateError, UnfitEnvironmentError, machine_fault_in
 from gate.machine.cuda_tools import REMEDIES, find_tool
 from gate.machine.preflight import cache_root, full_disk
 from gate.records import Build, KernelResources, Record, Status
-from gate.records.codec import from_json, to_json
+from gate.records.codec import from_json
+from gate.sandbox.calls import CallFailure, call
 from gate.sandbox.client import WorkerServer
-from gate.sandbox.protocol import CompileAnswer, CompileRequest, Dependencies
+from gate.sandbox.protocol import COMPILE, CompileAnswer, CompileRequest, Dependencies
 from gate.storage import write_record
 
 R = TypeVar("R", bound=Record)
@@ -157,25 +158,24 @@ def _changed_ns(path: Path) -> int:
 
 def _compile(recipe: _Recipe, scratch: str, server: WorkerServer, limit_s: float) -> tuple[Build, Dependencies]:
     """The build, whose key is that of the request yet, and what was read for it."""
-    ending = server.call({"kind": "compile", "requests": [to_json(_compilation(recipe, scratch))]}, limit_s)
+    answers = call(server, COMPILE, [_compilation(recipe, scratch)], limit_s)
+    answer = answers if isinstance(answers, CallFailure) else answers[0]
     failed = replace(
         _failed(recipe.candidate, "?"),
         key=recipe.request,
-        seconds=ending.seconds,
+        seconds=answer.seconds,
         config=recipe.candidate.config,
         architectures=recipe.architectures,
     )
-    if ending.status is not Status.OK:
-        status = Status.TIMED_OUT if ending.status is Status.TIMED_OUT else failed.status
-        last = f": {ending.last_output_line}" if ending.last_output_line and status is failed.status else ""
-        return replace(failed, status=status, message=f"the build {ending.message}{last}"), Dependencies()
+    if isinstance(answer, CallFailure):
+        status = answer.status if answer.status in (Status.TIMED_OUT, Status.ENVIRONMENT) else failed.status
+        return replace(failed, status=status, message=answer.message), Dependencies()
     try:
-        compiled = from_json(CompileAnswer, ending.replies[0], "the build's answer")
-        for name in compiled.dependencies.files:
+        for name in answer.dependencies.files:
             refuse_special(recipe.candidate.folder / name)
-    except (GateError, NotReadableError) as error:
+    except NotReadableError as error:
         return replace(failed, message=str(error)), Dependencies()
-    return _compiled(failed, compiled, recipe.candidate), compiled.dependencies
+    return _compiled(failed, answer, recipe.candidate), answer.dependencies
 
 
 def _compiled(failed: Build, compiled: CompileAnswer, candidate: Candidate) -> Build:

@@ -9,9 +9,9 @@ from gate.analysis.effort import USED
 from gate.candidates.registry import Candidate
 from gate.records import Case, Correctness, Status
 from gate.records.sdpa import PREFIX
-from gate.sandbox.calls import CallFailure, JobKind, call, call_each
+from gate.sandbox.calls import CallFailure, call, call_each
 from gate.sandbox.client import WorkerServer
-from gate.sandbox.protocol import Called, CheckRequest
+from gate.sandbox.protocol import CHECK, FIRST_CALL, CheckRequest
 from gate.session import Session
 from gate.settings.model import Settings
 
@@ -22,7 +22,6 @@ BY_SIZE = {
 """Ways to fail that a request which is too large looks like too, and what a candidate's author may do about it."""
 SMALLER = "choose a smaller shape, or raise the limit (`--set limits.check_s=...`, limits.memory_mb)"
 CONTROL = PREFIX + "flash"
-CALL, CHECK = JobKind("call", Called), JobKind("check", Correctness)
 
 
 def check_candidate(
@@ -54,7 +53,7 @@ def compile_in_calls(server: WorkerServer, requests: Sequence[CheckRequest], lim
 
     A failure only where that took too long; any other is found by the check, and laid to its case.
     """
-    called = call(server, CALL, requests, limit_s) if requests else []
+    called = call(server, FIRST_CALL, requests, limit_s) if requests else []
     if not isinstance(called, CallFailure) or called.status is not Status.TIMED_OUT:
         return None
     reason = "its first call on each workload, in which it may compile; raise limits.build_s if it needs longer"

@@ -22,9 +22,9 @@ from gate.records import (
     Workload,
 )
 from gate.records.sdpa import PREFIX
-from gate.sandbox.calls import FAULTS, CallFailure, JobKind, call_each
+from gate.sandbox.calls import FAULTS, CallFailure, call_each
 from gate.sandbox.client import WorkerServer
-from gate.sandbox.protocol import Pace, ReplicateAnswer, ReplicateRequest
+from gate.sandbox.protocol import REPLICATE, Pace, ReplicateAnswer, ReplicateRequest
 from gate.settings.model import Settings
 
 TIMING = {
@@ -35,8 +35,6 @@ FEW_ROUNDS, FEW_PART = 5, 0.2
 """What a replicate of a slow workload is cut to: so many rounds, or as many as fit this part of its limit."""
 WARMUP_PART = 5
 """One round of so many that fit a limit warms up, at least."""
-
-REPLICATE = JobKind("replicate", ReplicateAnswer)
 
 
 def sdpa_arms(backends: Iterable[str]) -> dict[str, str]:

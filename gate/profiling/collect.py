@@ -180,7 +180,7 @@ def _whole(seen: _Seen, groups: int) -> int:
 def _failure(seen: _Seen) -> tuple[Status, str]:
     """Why a call without counters has none."""
     if seen.finished.code is None:
-        reason = f"ncu {seen.finished.message}"
+        reason = seen.finished.message
         return Status.TIMED_OUT, f"{reason}; raise limits.profile_s, or find what the kernel waits for"
     said = seen.log + seen.finished.output
     if seen.answer is not None and seen.answer.status is not Status.OK:

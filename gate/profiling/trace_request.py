@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gate.records import Trace, Workload
-from gate.sandbox.calls import CallFailure, JobKind, call_each
+from gate.sandbox.calls import CallFailure, call_each
 from gate.sandbox.client import WorkerServer
-from gate.sandbox.protocol import TraceAnswer, TraceRequest
+from gate.sandbox.protocol import TRACE, TraceAnswer, TraceRequest
 
 TRACE_S = 120.0
-TRACE = JobKind("trace", TraceAnswer)
 
 
 def trace_implementations(

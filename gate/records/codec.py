@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from gate import errors
@@ -30,9 +31,9 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def prepare_codecs(*kinds: type[Record]) -> None:
-    """Makes the readers and writers of these records now, instead of when the first is met."""
+    """Makes the readers and writers of lists of these records now, instead of when the first is met."""
     for kind in kinds:
-        _adapter(kind)
+        _adapter(_list_of(kind))
 
 
 def to_json(record: Record, *, indent: int | None = None) -> str:
@@ -46,13 +47,33 @@ def from_json(kind: type[R], text: str | bytes, source: str) -> R:
 
     Raises MalformedFileError, NonFiniteNumberError or InconsistentFileError.
     """
+    record: R = _read(kind, text, source)
+    return record
+
+
+def _read(kind: Any, text: str | bytes, source: str) -> Any:
     from pydantic import ValidationError
 
     try:
-        record: R = _adapter(kind).validate_json(text)
+        return _adapter(kind).validate_json(text)
     except ValidationError as error:
         _refuse(error, source)
-    return record
+
+
+def _list_of(kind: type[Record]) -> Any:
+    return tuple[kind, ...]  # type: ignore[valid-type]  # the type is made while running
+
+
+def records_to_json(kind: type[R], records: Sequence[R]) -> bytes:
+    """A JSON list of records of one kind."""
+    content: bytes = _adapter(_list_of(kind)).dump_json(tuple(records))
+    return content
+
+
+def records_from_json(kind: type[R], content: bytes, source: str) -> tuple[R, ...]:
+    """The records of a JSON list. `source` and errors are as for `from_json`."""
+    records: tuple[R, ...] = _read(_list_of(kind), content, source)
+    return records
 
 
 def _refuse(error: ValidationError, source: str) -> NoReturn:

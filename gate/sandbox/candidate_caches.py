@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import site
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 FOLDER = "CANDIDATE_CACHE"  # not our name: a candidate that looks for it would know that it is judged
 PLACES = {
@@ -36,17 +33,15 @@ BATON = "lock"
 """What torch.utils.cpp_extension leaves while it builds, and waits for: forever, if its builder was killed."""
 
 
-def open_for(job: Mapping[str, Any], root: str) -> list[str]:
-    """Makes the folder of the job's candidate below `root`, and what this process starts use it; it is returned.
+def open_for(candidate: str | None, root: str, *, on_cpu: bool) -> list[str]:
+    """Makes the folder of this candidate's file below `root`, sets the variables that choose it, and returns it.
 
     A job without a candidate has none.
     """
-    requests = [json.loads(each) for each in job["requests"] if each]
-    source = next((each["candidate"] for each in requests if each.get("candidate")), None)
-    if source is None:
+    if candidate is None:
         return []
-    folder = Path(root) / hashlib.sha256(source.encode()).hexdigest()[:16]
-    os.environ.update(variables(folder, any(each.get("device") == "cpu" for each in requests)))
+    folder = Path(root) / hashlib.sha256(candidate.encode()).hexdigest()[:16]
+    os.environ.update(variables(folder, on_cpu))
     for name in PLACES:
         Path(os.environ[name]).mkdir(parents=True, exist_ok=True)
     return [str(folder)]

@@ -1,24 +1,25 @@
-"""The other end of the fork server: starts it, asks it, and names how each job ended."""
+"""The client of the fork server: starts it, sends it one job at a time, and ends it."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import IO
 
 from gate.errors import GateError, UnfitEnvironmentError
 from gate.machine import scratch
 from gate.machine.programs import stripped_environment
-from gate.records import Status
+from gate.records.codec import records_to_json
 from gate.sandbox import bootstrap
+from gate.sandbox.job import Answer, Exit, Job, JobKind, Request, last_line, make_job, signal_name
+from gate.sandbox.message import read_message, write_message
 from gate.settings.model import LimitSettings
 
 START_S = 180.0
@@ -27,78 +28,13 @@ GRACE_S = 30.0
 """How long the server may take beyond its job's limit: to fork, to kill, to read what was printed."""
 EXIT_S = 2.0
 """How long a server that hung up may take to print why, and to exit."""
-STATUS_BY_CAUSE = {"time": Status.TIMED_OUT, "memory": Status.OUT_OF_MEMORY, "server": Status.CRASHED}
-"""How a job ended that was ended, by the cause."""
-TRUSTED_JOBS = ("environment", "referee")
-"""Kinds of jobs that never load a candidate: no limit of the candidate's is theirs."""
-UNBOUND = LimitSettings(memory_mb=1 << 20, file_mb=1 << 20)
-"""For these: 1 TiB. They take what the machine was found to have."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """How a job's process ended. `reply` is what it said, and to be trusted no more than the candidate is."""
-
-    reply: str
-    state: int
-    cause: str | None
-    seconds: float
-    peak_bytes: int
-    output: str
-
-    @property
-    def status(self) -> Status:
-        """`ok` where it answered and left by itself."""
-        if self.cause is not None:
-            return STATUS_BY_CAUSE[self.cause]
-        return Status.OK if self.state == 0 and self.reply else Status.CRASHED
-
-    @property
-    def replies(self) -> list[str]:
-        """The reply to each request. Raises GateError where that is not what was said."""
-        try:
-            said = json.loads(self.reply)
-        except ValueError:
-            said = None
-        if not (isinstance(said, list) and all(isinstance(each, str) for each in said)):
-            raise GateError("the answer of the candidate's process is not a list of records")
-        return said
-
-    @property
-    def message(self) -> str:
-        """One sentence on an ending that is not ok."""
-        if self.cause == "time":
-            return f"did not end within {self.seconds:.0f} s and was killed"
-        if self.cause == "memory":
-            return f"held {self.peak_bytes / 2**20:.0f} MB, more than its limit (limits.memory_mb), and was killed"
-        if self.cause == "server":
-            return "was gone with the server that ran it, which ended or was stopped, as an attack on it would do"
-        if os.WIFSIGNALED(self.state):
-            return f"was ended by {_signal_name(os.WTERMSIG(self.state))}"
-        return f"exited with code {os.WEXITSTATUS(self.state)} before it answered"
-
-    @property
-    def last_output_line(self) -> str:
-        """The last line that it printed."""
-        return last_line(self.output)
-
-
-def last_line(output: str) -> str:
-    """The last line that says something."""
-    return next((line for line in reversed(output.splitlines()) if line.strip()), "")
-
-
-def _signal_name(number: int) -> str:
-    import signal
-
-    return signal.Signals(number).name
 
 
 @dataclass
 class _Server:
     """The server's process, the file of what it prints, and whether it has said that it can take jobs."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     printed: int
     ready: bool = False
 
@@ -151,25 +87,24 @@ class WorkerServer:
         self._stack.close()
         scratch.remove_leftovers()
 
-    def call(self, job: Mapping[str, Any], seconds: float) -> Exit:
-        """Runs one job in a fresh process.
+    def call(self, kind: JobKind[Request, Answer], requests: Sequence[Request], seconds: float) -> Exit:
+        """Runs one job in a fresh process, and returns how it ended (gate/sandbox/calls.py reads its answers).
 
-        The server holds the job to `seconds`; we hold the server to a little more, for a job may stop it. A job whose
-        server was killed or stopped has crashed, and the next has a new server. Raises UnfitEnvironmentError where
-        the server cannot be started, or fails by itself.
+        The server holds the job to `seconds`; this process holds the server to a little more, because a job may stop
+        the server. A job whose server was killed or stopped has crashed, and the next job has a new server. Raises
+        UnfitEnvironmentError if the server cannot be started, or fails by itself.
         """
         server, started = self._ready(), time.monotonic()
-        bound = UNBOUND if job.get("kind") in TRUSTED_JOBS else self._limits
-        limits = {"seconds": seconds, "memory_mb": bound.memory_mb, "file_mb": bound.file_mb}
-        request = {"job": job, "limits": limits, "caches": self._root_of_caches()}
-        answer = _answer(server.process, json.dumps(request), seconds + GRACE_S)
-        if answer:
-            return Exit(**json.loads(answer))
-        code = server.exit_code()  # before we hang up, upon which it would exit as well
+        job = make_job(kind, requests, seconds, self._limits, self._root_of_caches())
+        answer = _send(server.process, job, records_to_json(kind.request, requests), seconds + GRACE_S)
+        if answer is not None:
+            ending, reply = answer
+            return replace(ending, reply=reply)
+        code = server.exit_code()  # before its input is closed, upon which it would exit as well
         printed = self._end(patience_s=0.0)
         if code is not None and code > 0:
             raise UnfitEnvironmentError(f"the fork server failed: {_reason(code, printed)}; see `kernel-gate doctor`")
-        return Exit("", server.process.returncode, "server", time.monotonic() - started, 0, "")
+        return Exit(b"", server.process.returncode, "server", time.monotonic() - started, 0, "")
 
     def _running(self) -> _Server:
         self._root_of_caches()
@@ -181,7 +116,7 @@ class WorkerServer:
     def _ready(self) -> _Server:
         """The server, once it has imported torch. Raises UnfitEnvironmentError where that never comes to be."""
         server = self._running()
-        if not server.ready and not _line(server.process, START_S):
+        if not server.ready and not (_answers(server.process, START_S) and _pipes(server.process)[1].readline()):
             code = server.exit_code()
             raise _not_started(_reason(code, self._end(patience_s=0.0)))
         server.ready = True
@@ -207,7 +142,6 @@ def _start() -> _Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=printed,
-            text=True,
             env=stripped_environment(os.environ),
             start_new_session=True,  # Ctrl-C reaches us alone; the server ends when we hang up
         )
@@ -222,7 +156,7 @@ def _reason(code: int | None, printed: str) -> str:
     if code is None:
         return f"it was not ready after {START_S:.0f} s"
     if code < 0:
-        return f"it was ended by {_signal_name(-code)}"
+        return f"it was ended by {signal_name(-code)}"
     return last_line(printed) or f"it exited with code {code}"
 
 
@@ -234,21 +168,24 @@ def _not_started(reason: str) -> UnfitEnvironmentError:
     return UnfitEnvironmentError(f"the fork server did not start: {reason}; {remedy}")
 
 
-def _answer(process: subprocess.Popen[str], request: str, limit_s: float) -> str:
-    """One line for a line; empty where the server is gone, or says nothing for so long."""
-    if process.stdin is None:
-        raise GateError("the fork server has no pipes; report this")
+def _send(process: subprocess.Popen[bytes], job: Job, requests: bytes, limit_s: float) -> tuple[Exit, bytes] | None:
+    """The server's answer; None if the server is gone, or does not answer within the limit."""
+    to_server, from_server = _pipes(process)
     try:
-        process.stdin.write(request + "\n")
-        process.stdin.flush()
+        write_message(to_server, job, requests)
     except BrokenPipeError:
-        return ""
-    return _line(process, limit_s)
+        return None
+    return read_message(from_server, Exit) if _answers(process, limit_s) else None
 
 
-def _line(process: subprocess.Popen[str], limit_s: float) -> str:
-    """The next line that it answers; empty where it has ended, or says nothing for so long."""
-    if process.stdout is None:
+def _answers(process: subprocess.Popen[bytes], limit_s: float) -> bool:
+    """Whether the server writes something, or ends, within the limit."""
+    ready, _, _ = select.select([_pipes(process)[1]], [], [], limit_s)
+    return bool(ready)
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    """To the server and from it."""
+    if process.stdin is None or process.stdout is None:
         raise GateError("the fork server has no pipes; report this")
-    answered, _, _ = select.select([process.stdout], [], [], limit_s)
-    return process.stdout.readline() if answered else ""
+    return process.stdin, process.stdout

@@ -10,26 +10,25 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gate.machine import scratch
 from gate.machine.programs import run_program
-from gate.records import Status
-from gate.records.codec import from_json, to_json
 from gate.sandbox import candidate_caches, confinement
+from gate.sandbox.calls import CallFailure, call
 from gate.sandbox.client import WorkerServer
-from gate.sandbox.protocol import ToolAnswer, ToolRequest
+from gate.sandbox.protocol import TOOL, ToolAnswer, ToolRequest
 
-JOB = "watch"
 OUTPUT_BYTES = 1_000_000
 PARAMETERS = Path("/proc/driver/nvidia/params")
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """How it ended. `code` is absent where it could not start or had to be ended, as `message` says."""
+    """How it ended. `code` is None if it could not start or was ended; `message` gives the reason."""
 
     code: int | None
     output: str = ""
@@ -44,23 +43,24 @@ def run_tool(
     variables: Mapping[str, str] | None = None,
     candidate: str | None = None,
 ) -> ToolResult:
-    """Runs the tool in a job of the server's, with the server's environment, and the caches of what it watches."""
-    asked = ToolRequest(tuple(command), dict(variables or {}), candidate)
-    ending = server.call({"kind": JOB, "requests": [to_json(asked)]}, limit_s)
-    if ending.status is not Status.OK:
-        return ToolResult(None, seconds=ending.seconds, message=ending.message)
-    watched = from_json(ToolAnswer, ending.replies[0], "a tool's answer")
-    return ToolResult(watched.code, watched.output, ending.seconds)
+    """Runs the tool as a job, with the server's environment, and the caches of the candidate that runs under it."""
+    request = ToolRequest(tuple(command), dict(variables or {}), candidate)
+    answers = call(server, replace(TOOL, process=Path(command[0]).name), [request], limit_s)
+    if isinstance(answers, CallFailure):
+        return ToolResult(None, seconds=answers.seconds, message=answers.message)
+    (answer,) = answers
+    return ToolResult(answer.code, answer.output, answer.seconds)
 
 
-def execute(asked: ToolRequest) -> ToolAnswer:
-    """The job's own part. Raises OSError where the tool cannot be started."""
-    variables = {**os.environ, **asked.variables}  # this process's own are the server's, which are stripped already
+def execute(request: ToolRequest) -> ToolAnswer:
+    """Runs the tool inside the job's process. Raises OSError if the tool cannot be started."""
+    variables = {**os.environ, **request.variables}  # this process's own are the server's, which are stripped already
+    started = time.monotonic()
     with tempfile.TemporaryFile() as output:  # a pipe would stay open for as long as a daemon that was left behind
-        done = run_program(asked.command, variables=variables, stdout=output, stderr=subprocess.STDOUT)
+        done = run_program(request.command, variables=variables, stdout=output, stderr=subprocess.STDOUT)
         size = os.fstat(output.fileno()).st_size
-        said = os.pread(output.fileno(), OUTPUT_BYTES, max(0, size - OUTPUT_BYTES))
-    return ToolAnswer(done.returncode, said.decode(errors="replace"))
+        printed = os.pread(output.fileno(), OUTPUT_BYTES, max(0, size - OUTPUT_BYTES))
+    return ToolAnswer(done.returncode, printed.decode(errors="replace"), time.monotonic() - started)
 
 
 def confine_program() -> None:

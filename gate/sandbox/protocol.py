@@ -1,4 +1,4 @@
-"""What the parent asks of a candidate's process, and what comes back: JSON both ways, and no torch in either."""
+"""The kinds of jobs, and the records that they are asked with and answer with. No torch here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gate.records import Case, KernelResources, Record, Replicate, Status, Trace, Workload
+from gate.records import (
+    Case,
+    Correctness,
+    Environment,
+    KernelResources,
+    Record,
+    Replicate,
+    Status,
+    Trace,
+    Workload,
+)
+from gate.sandbox.job import JobKind
 from gate.settings.model import Tolerance
 
 
@@ -46,13 +57,14 @@ class Dependencies(Record):
 
 @dataclass(frozen=True, slots=True)
 class CompileAnswer(Record):
-    """The library's path, or what went wrong in the compiler's words."""
+    """The library's path, or what went wrong in the compiler's words, and how long it took."""
 
     library: str | None
     message: str = ""
     log: str = ""
     resources: tuple[KernelResources, ...] = ()
     dependencies: Dependencies = Dependencies()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +79,11 @@ class ToolRequest(Record):
 
 @dataclass(frozen=True, slots=True)
 class ToolAnswer(Record):
-    """How it left, and the end of what both printed."""
+    """The exit code, the end of what both printed, and how long it took."""
 
     code: int
     output: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,3 +184,12 @@ class ReplicateAnswer(Record):
     def __post_init__(self) -> None:
         if (self.replicate is not None) != (self.status is Status.OK):
             raise ValueError("an attempt has a replicate exactly where it is ok")
+
+
+ENVIRONMENT = JobKind("environment", EnvironmentRequest, Environment, "the device's process", trusted=True)
+COMPILE = JobKind("compile", CompileRequest, CompileAnswer, "the build", folder_field="directory")
+TOOL = JobKind("tool", ToolRequest, ToolAnswer, "the tool", confined=False)
+FIRST_CALL = JobKind("first_call", CheckRequest, Called)
+CHECK = JobKind("check", CheckRequest, Correctness)
+TRACE = JobKind("trace", TraceRequest, TraceAnswer)
+REPLICATE = JobKind("replicate", ReplicateRequest, ReplicateAnswer)

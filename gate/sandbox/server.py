@@ -1,17 +1,17 @@
-"""The fork server: has torch imported, runs each job in a fresh process, and ends what does not end by itself.
+"""The fork server: imports torch once, runs each job in a fresh process, and ends what does not end by itself.
 
 `gate/sandbox/bootstrap.py` starts it. It writes an empty line to standard output once it can take jobs. From then on
-it speaks JSON lines: a request on standard input, one answer on standard output. A job runs in a session of its own,
-as the leader of its process group, and says its reply through a pipe. When it is over, by whatever way, all that it
-started is killed: this process is the subreaper of its descendants, so that a daemon that forked twice is found too.
-Its temporary folder (gate/machine/scratch.py) is removed then.
+it reads one message (gate/sandbox/message.py) with a job from standard input at a time, and writes one with the job's
+exit to standard output. A job runs in a session of its own, as the leader of its process group, and writes its reply
+to a pipe. When it is over, by whatever way, all that it started is killed: this process is the subreaper of its
+descendants, so that it also finds a daemon that forked twice. Then the job's temporary folder
+(gate/machine/scratch.py) is removed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import resource
 import select
@@ -20,83 +20,87 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import IO, Any, NoReturn
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import IO, NoReturn
 
 from gate.machine import scratch
 from gate.sandbox import candidate_caches, confinement
+from gate.sandbox.job import Exit, Job
 from gate.sandbox.job_memory import JobMemory, children
+from gate.sandbox.message import MAX_BODY_BYTES, read_message, write_message
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 TICK_S = 0.05  # how often a job's memory and time are looked at
 LAST_TICK_S = 0.002  # once its reply is complete: it should be gone at once
-REPLY_BYTES = 64 << 20
 OUTPUT_BYTES = 4000
-JOB_FOLDERS = {"compile": "directory", "play": "folder", "referee": "folder"}
-"""The field of a request that names a folder beside the temporary one which that kind of job writes to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """What the server prepares once, before its first fork, and what each fork runs: a job to its answer."""
+    """What the server prepares once, before its first fork, and what each fork runs.
+
+    `run` takes a kind of job and the JSON list of its requests, and returns the JSON list of their answers.
+    """
 
     prepare: Callable[[], None]
-    run: Callable[[Mapping[str, Any]], str]
+    run: Callable[[str, bytes], bytes]
 
 
-def serve(jobs: Jobs, requests: IO[str], answers: IO[str]) -> None:
-    """Answers one request a line until the other side hangs up."""
+def serve(jobs: Jobs, requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Runs one job a message until the client closes the pipe."""
     jobs.prepare()
     confinement.prepare_driver()
     confinement.conceal()
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    answers.write("\n")
+    answers.write(b"\n")
     answers.flush()
     client, root = os.getppid(), ""
     try:
-        for line in requests:
-            request = json.loads(line)
-            root = request["caches"]
-            answers.write(json.dumps(run_job(jobs, request, requests)) + "\n")
-            answers.flush()
+        while message := read_message(requests, Job):
+            root = message[0].caches
+            ending = run_job(jobs, *message, requests)
+            write_message(answers, replace(ending, reply=b""), ending.reply)
     finally:
         if root and os.getppid() != client:  # which was killed, and removes nothing
             scratch.remove(root)
         scratch.remove_leftovers()
 
 
-def run_job(jobs: Jobs, request: dict[str, Any], control: IO[str]) -> dict[str, Any]:
-    """Runs `request["job"]` in a fresh process within `request["limits"]`, and tells how it ended."""
-    root = request["caches"]  # the client removes it, however this process ends
-    with scratch.temporary_folder(root) as folder, tempfile.TemporaryFile(dir=root) as output:
-        return _run_in(jobs, folder, request, output, control)
+def run_job(jobs: Jobs, job: Job, requests: bytes, control: IO[bytes]) -> Exit:
+    """Runs the job in a fresh process within its limits, and returns how it ended."""
+    # The client removes job.caches, however this process ends.
+    with scratch.temporary_folder(job.caches) as folder, tempfile.TemporaryFile(dir=job.caches) as output:
+        return _run_in(folder, jobs, job, requests, output, control)
 
 
-def _run_in(jobs: Jobs, folder: str, request: dict[str, Any], output: IO[bytes], control: IO[str]) -> dict[str, Any]:
+def _run_in(folder: str, jobs: Jobs, job: Job, requests: bytes, output: IO[bytes], control: IO[bytes]) -> Exit:
     read_end, write_end = os.pipe()
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
         os.close(read_end)
-        _become_job(jobs, request, folder, write_end, output)
+        _become_job(jobs, job, requests, folder, write_end, output)
     os.close(write_end)
-    ending = JobSupervisor(pid, read_end, request["limits"], control).until_over()
-    return ending | {"seconds": time.monotonic() - started, "output": _tail(output)}
+    supervisor = JobSupervisor(pid, read_end, job, control)
+    cause, state = supervisor.until_over()
+    return Exit(
+        bytes(supervisor.reply), state, cause, time.monotonic() - started, supervisor.peak_bytes, _tail(output)
+    )
 
 
-def _become_job(jobs: Jobs, request: dict[str, Any], folder: str, reply: int, output: IO[bytes]) -> NoReturn:
-    """The child's life. It leaves by `_exit`, so that nothing of the server's is run or flushed twice."""
+def _become_job(jobs: Jobs, job: Job, requests: bytes, folder: str, reply: int, output: IO[bytes]) -> NoReturn:
+    """Runs the job in the child, which ends by `_exit`, so that nothing of the server's is run or flushed twice."""
     code = 1
     try:
         os.setsid()
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        _limit(request["limits"])
+        _limit_files(job.file_mb << 20)
         _redirect(output)
         _close_all_but(reply)
         scratch.use_for_temporary_files(folder)
-        _confine(request["job"], [folder, *candidate_caches.open_for(request["job"], request["caches"])])
-        _write_all(reply, jobs.run(request["job"]).encode())
+        _confine(job, [folder, *candidate_caches.open_for(job.candidate, job.caches, on_cpu=job.on_cpu)])
+        _write_all(reply, jobs.run(job.kind, requests))
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -106,10 +110,9 @@ def _become_job(jobs: Jobs, request: dict[str, Any], folder: str, reply: int, ou
         os._exit(code)
 
 
-def _limit(limits: dict[str, Any]) -> None:
+def _limit_files(size_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    size = limits["file_mb"] << 20
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
 
 
 def _redirect(output: IO[bytes]) -> None:
@@ -126,17 +129,12 @@ def _close_all_but(reply: int) -> None:
     os.closerange(reply + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _confine(job: dict[str, Any], folders: list[str]) -> None:
-    """To `folders`, and what its requests name. The witness stays hidden from the candidate beside it.
-
-    What watches a candidate is not confined: the program under it confines itself (gate/sandbox/external_tool.py).
-    """
-    if job["kind"] == "watch":
+def _confine(job: Job, folders: list[str]) -> None:
+    """Confines the job to writing to `folders` and its own, unless its program confines itself."""
+    if not job.confined:
         return
-    named = JOB_FOLDERS.get(job["kind"])
-    others = [json.loads(each)[named] for each in job["requests"]] if named else []
-    confinement.conceal(job["kind"] == "referee")
-    confinement.confine([*folders, *others])
+    confinement.conceal(job.concealed)
+    confinement.confine([*folders, *job.folders])
     candidate_caches.let_go()
 
 
@@ -149,16 +147,17 @@ def _write_all(descriptor: int, content: bytes) -> None:
 class JobSupervisor:
     """Waits for one job: collects its reply, holds it to its limits, and leaves nothing of it behind."""
 
-    def __init__(self, pid: int, reply: int, limits: dict[str, Any], control: IO[str]) -> None:
-        self.pid, self.reply, self.control = pid, reply, control
-        self.deadline = time.monotonic() + limits["seconds"]
-        self.memory = JobMemory(pid, limits["memory_mb"] << 20)
+    def __init__(self, pid: int, reply_pipe: int, job: Job, control: IO[bytes]) -> None:
+        self.pid, self.reply_pipe, self.control = pid, reply_pipe, control
+        self.deadline = time.monotonic() + job.seconds
+        self.memory = JobMemory(pid, job.memory_mb << 20)
         self.peak_bytes = 0
-        self.received = bytearray()
+        self.reply = bytearray()
 
-    def until_over(self) -> dict[str, Any]:
+    def until_over(self) -> tuple[str | None, int]:
+        """The cause why it was ended, if it was, and the state that it ended with, as os.waitpid returns it."""
         cause, state = None, None
-        waiting = [self.reply, self.control.fileno()]
+        waiting = [self.reply_pipe, self.control.fileno()]
         while state is None and cause is None:
             self._receive(waiting)
             state = self._exit_state()
@@ -169,20 +168,20 @@ class JobSupervisor:
             _, state = os.waitpid(self.pid, 0)
         _reap_orphans()
         self._drain()
-        return {"cause": cause, "state": state, "peak_bytes": self.peak_bytes, "reply": self._reply_text()}
+        return cause, state
 
     def _receive(self, waiting: list[int]) -> None:
-        ready, _, _ = select.select(waiting, [], [], TICK_S if self.reply in waiting else LAST_TICK_S)
-        if self.control.fileno() in ready:  # one request at a time: what can be read now is the hang-up
+        ready, _, _ = select.select(waiting, [], [], TICK_S if self.reply_pipe in waiting else LAST_TICK_S)
+        if self.control.fileno() in ready:  # one job at a time: what can be read now is the end
             _kill_group(self.pid)
             _reap_orphans()
             raise SystemExit  # by way of what removes the job's files
-        if self.reply in ready and not self._read_some():
-            waiting.remove(self.reply)
+        if self.reply_pipe in ready and not self._read_some():
+            waiting.remove(self.reply_pipe)
 
     def _read_some(self) -> bool:
-        chunk = os.read(self.reply, 1 << 16)
-        self.received += chunk[: REPLY_BYTES - len(self.received)]
+        chunk = os.read(self.reply_pipe, 1 << 16)
+        self.reply += chunk[: MAX_BODY_BYTES - len(self.reply)]
         return bool(chunk)
 
     def _exit_state(self) -> int | None:
@@ -197,14 +196,11 @@ class JobSupervisor:
         return "time" if time.monotonic() > self.deadline else None
 
     def _drain(self) -> None:
-        os.set_blocking(self.reply, False)
+        os.set_blocking(self.reply_pipe, False)
         with contextlib.suppress(BlockingIOError):
             while self._read_some():
                 pass
-        os.close(self.reply)
-
-    def _reply_text(self) -> str:
-        return self.received.decode(errors="replace")
+        os.close(self.reply_pipe)
 
 
 def _kill_group(pid: int) -> None:
@@ -230,7 +226,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def main(jobs: Jobs) -> None:
-    """Takes standard output for answers alone: whatever else prints goes to standard error."""
-    answers = os.fdopen(os.dup(1), "w")
+    """Takes standard output for messages alone: whatever else prints goes to standard error."""
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(jobs, sys.stdin, answers)
+    serve(jobs, sys.stdin.buffer, answers)

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from gate.machine.preflight import SHARED_BYTES, shared_memory_folder
-from gate.records import BASELINE, CANDIDATE, Evaluation, Record, Status, Witness
-from gate.sandbox.calls import CallFailure, JobKind, call
+from gate.records import BASELINE, CANDIDATE, Evaluation, Status, Witness
+from gate.sandbox.calls import CallFailure, call
 from gate.sandbox.client import WorkerServer
+from gate.sandbox.job import Answer, JobKind
 from gate.witness.protocol import (
+    CANDIDATE_SIDE,
+    TRUSTED_SIDE,
     CandidateSideAnswer,
     CandidateSideRequest,
     TrustedSideAnswer,
@@ -40,9 +43,8 @@ MAX_S = 600.0
 GRACE_S = 30.0
 PIECES = 2
 """Of memory that are shared on a CPU: for the candidate's process, and for the witness's own."""
-REFEREE, PLAY = JobKind("referee", TrustedSideAnswer, "the witness"), JobKind("play", CandidateSideAnswer)
 
-R = TypeVar("R", bound=Record)
+Side = TypeVar("Side", TrustedSideRequest, CandidateSideRequest)
 
 
 def witness_batch_of(evaluation: Evaluation, device: str) -> WitnessBatch | None:
@@ -94,14 +96,14 @@ def witness(
     with tempfile.TemporaryDirectory(dir=shared, prefix="kernel-gate-") as folder, ThreadPoolExecutor(1) as pool:
         asked = TrustedSideRequest(device, folder, ROUNDS, tuple(witness_batches))
         # longer than the candidate's, so that it sees who does not end
-        trusted_answer = pool.submit(_ended, trusted, REFEREE, asked, limit_s + GRACE_S)
-        candidate_answer = _ended(server, PLAY, CandidateSideRequest(device, folder, impl, source), limit_s)
+        trusted_answer = pool.submit(_ended, trusted, TRUSTED_SIDE, asked, limit_s + GRACE_S)
+        candidate_answer = _ended(server, CANDIDATE_SIDE, CandidateSideRequest(device, folder, impl, source), limit_s)
         return combine_answers(trusted_answer.result(), candidate_answer, len(witness_batches))
 
 
 def _ended(
-    server: WorkerServer, kind: JobKind[R], asked: TrustedSideRequest | CandidateSideRequest, limit_s: float
-) -> list[R] | CallFailure:
+    server: WorkerServer, kind: JobKind[Side, Answer], asked: Side, limit_s: float
+) -> list[Answer] | CallFailure:
     """The answer; the other process, which may wait for this one, knows of its end then."""
     try:
         return call(server, kind, [asked], limit_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gate.records import Record, Status, Witness, Workload
+from gate.sandbox.job import JobKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +80,15 @@ class Reply(Record):
 
     word: str
     message: str = ""
+
+
+TRUSTED_SIDE = JobKind(
+    "trusted_side",
+    TrustedSideRequest,
+    TrustedSideAnswer,
+    "the witness",
+    trusted=True,
+    concealed=True,
+    folder_field="folder",
+)
+CANDIDATE_SIDE = JobKind("candidate_side", CandidateSideRequest, CandidateSideAnswer, folder_field="folder")

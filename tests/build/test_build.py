@@ -1,12 +1,10 @@
 import ctypes
 import fcntl
-import json
 import os
 import re
 import shutil
 import socket
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,10 +17,10 @@ from gate.candidates.registry import find_candidate
 from gate.errors import UnfitEnvironmentError
 from gate.machine.preflight import cache_root
 from gate.records import Status
-from gate.records.codec import to_json
-from gate.sandbox.client import Exit, WorkerServer
+from gate.sandbox.client import WorkerServer
 from gate.sandbox.protocol import CompileAnswer, CompileRequest, Dependencies
 from tests.support import examples
+from tests.support.jobs import answering, ended
 from tests.support.processes import DEADLINE_S
 
 CODE = """
@@ -69,18 +67,14 @@ class Compiler:
         self.ending, self.meanwhile, self.count = ending, meanwhile, 0
         self.read = Dependencies(read)
 
-    def call(self, job, seconds):
+    def call(self, kind, requests, seconds):
         self.count += 1
         self.meanwhile()
         if self.ending is not None:
             return self.ending
-        library = Path(json.loads(job["requests"][0])["directory"]) / "libtiny.so"
+        library = Path(requests[0].directory) / "libtiny.so"
         library.touch()
-        return Exit(json.dumps([to_json(CompileAnswer(str(library), dependencies=self.read))]), 0, None, 1.0, 0, "")
-
-
-def ending(**changes) -> Exit:
-    return replace(Exit("", 0, None, 1.0, 0, ""), **changes)
+        return answering(CompileAnswer(str(library), dependencies=self.read))
 
 
 def entries(cache: Path) -> list[str]:
@@ -160,14 +154,14 @@ def test_a_cache_that_moved_still_serves(candidate, cache, monkeypatch):
 
 FAILURES = {
     "the compiler says no": (
-        ending(reply=json.dumps([to_json(CompileAnswer(None, "error: expected ';'", "a long log"))])),
+        answering(CompileAnswer(None, "error: expected ';'", "a long log")),
         Status.BUILD_FAILED,
         "error: expected ';'",
     ),
-    "it takes too long": (ending(cause="time", state=9), Status.TIMED_OUT, "did not end within 1 s"),
-    "it takes too much memory": (ending(cause="memory", state=9), Status.BUILD_FAILED, "more than its limit"),
-    "the compiler crashes": (ending(state=11, output="cc1plus: oh"), Status.BUILD_FAILED, "SIGSEGV: cc1plus: oh"),
-    "the answer is garbage": (ending(reply="garbage"), Status.BUILD_FAILED, "not a list of records"),
+    "it takes too long": (ended(cause="time", state=9, seconds=1.0), Status.TIMED_OUT, "did not end within 1 s"),
+    "it takes too much memory": (ended(cause="memory", state=9), Status.BUILD_FAILED, "more than its limit"),
+    "the compiler crashes": (ended(state=11, output="cc1plus: oh"), Status.BUILD_FAILED, "SIGSEGV: cc1plus: oh"),
+    "the answer is garbage": (ended(b"garbage"), Status.BUILD_FAILED, "is not a record"),
 }
 
 

@@ -12,12 +12,18 @@ from pathlib import Path
 import pytest
 
 import gate
+from gate import worker
 from gate.candidates.registry import candidate_names, find_candidate
+from gate.check.check import check
+from gate.measure import replicate
 from gate.measure.pipeline import measure_candidate
+from gate.measure.replicate import run_replicate
+from gate.profiling.torch_trace import trace_call
 from gate.records import Outcome, Run, Status
 from gate.records.codec import from_json, to_json
 from gate.verdict.evidence_file import load_evidence
 from gate.verdict.judge import judge
+from gate.witness import candidate_side
 from tests.sandbox.test_client import LEAVES_A_DAEMON
 from tests.support import examples
 from tests.support.cheats import CHEATS, EXPECTED, EXPECTED_ON_CUDA, RIGHT, measured, stages, unstoppable
@@ -125,3 +131,26 @@ def test_a_result_that_a_candidate_writes_does_not_count(kernel_gate, python_can
     run = load_evidence(Path("artifacts/run.json"))
     assert run.verdict.outcome is Outcome.REJECTED
     assert "elementwise tolerance" in run.verdict.reason
+
+
+FRAMES = {
+    "cuda_says_done_early": [(candidate_side.run_candidate_side, ())],
+    "python_forges_every_reply": [(worker._check, ()), (run_replicate, ("plan",)), (worker._trace_one, ("name",))],
+    "python_forges_the_reply": [(run_replicate, ("plan",))],
+    "python_hides_sdpa": [(trace_call, ())],
+    "python_knows_when_it_is_timed": [(run_replicate, ())],
+    "python_peeks_at_the_rehearsal": [(candidate_side.run_candidate_side, ("memory",))],
+    "python_reads_the_seed": [(replicate._round, ("executions", "rng", "times", "plan"))],
+    "python_spoils_sdpa": [(check, ())],
+}
+"""The functions of Kernel Gate, with their variables, that cheats look for in the stack that calls them."""
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_cheat_looks_for_functions_and_variables_that_are_there(name):
+    """A name that was changed elsewhere would disarm the cheat, and its test would show nothing."""
+    code = (examples.ADVERSARIAL / name / "kernel.py").read_text()
+    for function, variables in FRAMES[name]:
+        assert f'"{function.__name__}"' in code
+        assert set(variables) <= set(function.__code__.co_varnames)
+        assert all(f'"{variable}"' in code for variable in variables)

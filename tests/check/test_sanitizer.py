@@ -139,7 +139,7 @@ def test_a_program_that_does_not_end_is_killed(server, fake):
         server, fake(), "memcheck", [sys.executable, "-c", "import time; time.sleep(600)"], limit_s=1.0
     )
     assert seen.errors is None
-    assert re.fullmatch(r"did not end within \d+ s and was killed", seen.message)
+    assert re.fullmatch(r"compute-sanitizer did not end within \d+ s and was killed", seen.message)
 
 
 def test_a_candidate_is_built_and_run_under_every_tool(fake, session, monkeypatch):

@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from gate.candidates.registry import candidate_names, find_candidate
-from gate.check.request import CALL, CHECK
 from gate.records import Case, Status, Workload
-from gate.records.codec import to_json
 from gate.sandbox.calls import CallFailure
 from gate.sandbox.calls import call as call_server
 from gate.sandbox.client import WorkerServer
-from gate.sandbox.protocol import CheckRequest
+from gate.sandbox.protocol import CHECK, FIRST_CALL, CheckRequest
 from gate.settings.model import Tolerance
 from tests.support import examples
 
@@ -54,7 +52,7 @@ COMPILED = {"load_inline": "attention_inline*.so", "torch_compile": "*.so", "num
 def test_what_a_candidate_compiles_is_compiled_once_a_run_and_right(name, pattern, compiling):
     if name == "numba_jit":
         pytest.importorskip("numba", reason="numba is not installed here: pip install numba")
-    asked(compiling, CALL, name)
+    asked(compiling, FIRST_CALL, name)
     compiled = made(compiling, pattern)
     assert compiled
     asked(compiling, CHECK, name)
@@ -83,8 +81,7 @@ def test_what_keeps_its_files_as_numba_does_finds_them_in_the_runs_next_process(
     request = CheckRequest(
         "cpu", CASE, "numba_jit", find_candidate("numba_jit", tmp_path).entry, Tolerance(1e-5, 1e-5), 1
     )
-    jobs = [{"kind": kind, "requests": [to_json(request)]} for kind in ("call", "check")]
-    endings = [compiling.call(job, LIMITS.build_s) for job in jobs]
+    endings = [compiling.call(kind, [request], LIMITS.build_s) for kind in (FIRST_CALL, CHECK)]
     assert [each.last_output_line for each in endings] == ["compiled", "found"]
     assert sorted(folder.rglob("*")) == before
 
@@ -99,5 +96,5 @@ def test_triton_computes_on_a_cpu_though_its_author_did_not_ask_for_the_interpre
     "name", [each for each in candidate_names(KERNELS) if "cuda" in find_candidate(each, KERNELS).devices]
 )
 def test_every_example_is_right_on_a_gpu(name, compiling):
-    asked(compiling, CALL, name, "cuda")
+    asked(compiling, FIRST_CALL, name, "cuda")
     asked(compiling, CHECK, name, "cuda")

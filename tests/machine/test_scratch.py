@@ -15,8 +15,10 @@ from gate.records import Status
 from gate.sandbox import server as fork_server
 from gate.sandbox.client import WorkerServer
 from gate.sandbox.confinement import landlock_abi
-from tests.sandbox.test_client import job
+from gate.sandbox.job import make_job
+from gate.sandbox.protocol import CHECK
 from tests.support import examples
+from tests.support.jobs import answers_in, python_job
 from tests.support.processes import eventually
 
 needs_landlock = pytest.mark.skipif(landlock_abi() < 2, reason="this kernel has no Landlock of ABI 2")
@@ -31,7 +33,7 @@ print(json.dumps([tempfile.gettempdir(), child, *named]), flush=True)
 @pytest.fixture
 def running(server, tmp_path):
     """Runs Python code as a job, and says how it ended."""
-    return lambda code: server.call(job(tmp_path, code), 60.0)
+    return lambda code: server.call(*python_job(tmp_path, code), 60.0)
 
 
 def folder_of(ending):
@@ -69,7 +71,7 @@ def test_a_job_writes_nowhere_else_among_temporary_files(running, tmp_path):
     shared = Path(scratch.parent_folder()) / "of_a_test"
     for path in (shared, tmp_path / "of_another_job"):
         ending = running(f"open({str(path)!r}, 'w')")
-        assert "PermissionError" in json.loads(ending.replies[0])["message"]
+        assert "PermissionError" in answers_in(ending)[0]["message"]
 
 
 @pytest.fixture
@@ -106,13 +108,17 @@ def test_a_slow_removal_does_not_delay_the_answer_and_ends_when_the_server_ends(
     assert eventually(lambda: not Path(folder).exists())
 
 
+def a_job(caches):
+    return make_job(CHECK, [], 1.0, examples.limits(), caches)
+
+
 def test_a_temporary_folder_that_cannot_be_created_is_a_machine_fault_with_a_remedy(monkeypatch):
     def full(**_):
         raise OSError(errno.ENOSPC, "No space left on device", "/full/kg-x")
 
     monkeypatch.setattr(tempfile, "mkdtemp", full)
     with pytest.raises(UnfitEnvironmentError, match=r"No space left on device: '/full/kg-x'; .* set TMPDIR"):
-        fork_server.run_job(None, {"caches": "/full"}, io.StringIO())
+        fork_server.run_job(None, a_job("/full"), b"[]", io.BytesIO())
 
 
 def test_a_job_that_cannot_be_forked_leaves_no_folder(here, monkeypatch):
@@ -121,7 +127,7 @@ def test_a_job_that_cannot_be_forked_leaves_no_folder(here, monkeypatch):
 
     monkeypatch.setattr(os, "fork", no_more)
     with pytest.raises(BlockingIOError):
-        fork_server.run_job(None, {"caches": str(here)}, io.StringIO())
+        fork_server.run_job(None, a_job(str(here)), b"[]", io.BytesIO())
     assert list(here.iterdir()) == []
 
 
@@ -131,7 +137,7 @@ def test_a_sockets_path_fits_even_if_the_users_temporary_folder_has_a_long_path(
     monkeypatch.setenv("TMPDIR", str(long))
     code = "from multiprocessing.connection import Listener; print(Listener(family='AF_UNIX').address)"
     with WorkerServer(examples.limits()) as server:
-        ending = server.call(job(tmp_path, code), 60.0)
+        ending = server.call(*python_job(tmp_path, code), 60.0)
     assert "/kg-" in ending.last_output_line, ending.output
 
 

@@ -78,9 +78,9 @@ def test_sdpa_is_traced_by_the_witness_before_a_candidate_is_loaded(session, hon
     asked = []
     call = WorkerServer.call
 
-    def watched(server, job, seconds):
-        asked.append((job["kind"], server is session.witness))
-        return call(server, job, seconds)
+    def watched(server, kind, requests, seconds):
+        asked.append((kind.name, server is session.witness))
+        return call(server, kind, requests, seconds)
 
     monkeypatch.setattr(WorkerServer, "call", watched)
     measure_candidate(session, honest, WORKLOADS[:1])

@@ -11,21 +11,17 @@ from gate.check.request import check_candidate
 from gate.errors import UnfitEnvironmentError
 from gate.measure.trial import candidate_arms, replicate_request, sdpa_arms, take_trials
 from gate.records import Case, Evaluation, Outcome, Policy, Status
-from gate.records.codec import to_json
-from gate.sandbox.client import Exit
-from gate.sandbox.protocol import Called, Pace, ReplicateAnswer
+from gate.sandbox.protocol import CHECK, Called, Pace, ReplicateAnswer
 from gate.session import describe_environment
 from gate.verdict.judge import judge
 from tests.support import examples
+from tests.support.jobs import answering, answers_in, ended
 
-CRASH = Exit("", 11, None, 0.1, 0, "last words\n")
-TIMEOUT = Exit("", 9, "time", 60.0, 0, "")
-HOG = Exit("", 9, "memory", 1.0, 900 << 20, "")
-GARBAGE = Exit("Segmentation fault", 0, None, 0.1, 0, "")
-
-
-def saying(reply: str) -> Exit:
-    return Exit(json.dumps([reply]), 0, None, 0.1, 0, "")
+CRASH = ended(state=11, output="last words\n")
+TIMEOUT = ended(state=9, cause="time", seconds=60.0)
+HOG = ended(state=9, cause="memory", peak_bytes=900 << 20)
+GARBAGE = ended(b"Segmentation fault")
+DEEP = ended(b"[" * 1_000_000)
 
 
 class Endings:
@@ -34,22 +30,20 @@ class Endings:
     def __init__(self, *endings):
         self.endings, self.asked = list(endings), []
 
-    def call(self, job, seconds):
-        (request,) = job["requests"]
-        self.asked.append((job["kind"], json.loads(request), seconds))
-        control = saying(to_json(examples.correctness())) if job["kind"] == "check" else answers()
+    def call(self, kind, requests, seconds):
+        (request,) = requests
+        self.asked.append((kind.name, request, seconds))
+        control = answering(examples.correctness()) if kind is CHECK else answers()
         ending = self.endings.pop(0) if self.endings else control  # SDPA alone
-        return ending(self.asked[-1][1]) if callable(ending) else ending
+        return ending(request) if callable(ending) else ending
 
 
 def answers(**changes):
     """The ending of a replicate that does what its plan says, but for `changes`."""
 
     def ending(plan):
-        times = {arm: [1.0] * plan["rounds"] for arm in plan["arms"]}
-        return saying(
-            to_json(ReplicateAnswer(Status.OK, replicate=examples.replicate(times, plan["seed"], **changes)))
-        )
+        times = {arm: [1.0] * plan.rounds for arm in plan.arms}
+        return answering(ReplicateAnswer(Status.OK, replicate=examples.replicate(times, plan.seed, **changes)))
 
     return ending
 
@@ -94,7 +88,7 @@ def test_every_replicate_gets_the_plan_and_its_limit(plan):
     take_trial(server, plan, (1,), limit_s=12.5)
     kind, asked, seconds = server.asked[0]
     assert (kind, seconds) == ("replicate", 12.5)
-    assert (asked["rounds"], asked["warmup_rounds"], asked["candidate"]) == (4, 4, "x.so")
+    assert (asked.rounds, asked.warmup_rounds, asked.candidate) == (4, 4, "x.so")
 
 
 def test_progress_counts_the_replicates_that_are_done(plan):
@@ -116,7 +110,8 @@ ENDINGS = {
     "a crash": (CRASH, Status.CRASHED, "was ended by SIGSEGV: last words"),
     "a timeout": (TIMEOUT, Status.TIMED_OUT, "did not end within 60 s"),
     "too much memory": (HOG, Status.OUT_OF_MEMORY, "held 900 MB"),
-    "garbage": (GARBAGE, Status.CRASHED, "not a list of records"),
+    "garbage": (GARBAGE, Status.CRASHED, "is not a record"),
+    "garbage that is nested deep": (DEEP, Status.CRASHED, "is not a record"),
 }
 
 
@@ -138,31 +133,31 @@ def test_the_control_run_does_not_load_the_candidate(plan):
     server = Endings(CRASH)
     take_trial(server, plan, (1,))
     (_, first, _), (_, control, _) = server.asked
-    assert (first["candidate"], control["candidate"]) == ("x.so", None)
-    assert set(first["arms"]) - set(control["arms"]) == {"candidate"}
+    assert (first.candidate, control.candidate) == ("x.so", None)
+    assert set(first.arms) - set(control.arms) == {"candidate"}
 
 
 def test_an_arm_that_cannot_be_captured_is_launched_directly_from_then_on(plan):
-    refused = saying(to_json(ReplicateAnswer(Status.UNSUPPORTED, "no graph", uncapturable="candidate")))
+    refused = answering(ReplicateAnswer(Status.UNSUPPORTED, "no graph", uncapturable="candidate"))
     server = Endings(refused, answers(direct=("candidate",)), answers(direct=("candidate",)))
     trial = take_trial(server, plan, (2,))
-    assert [asked["direct"] for _, asked, _ in server.asked] == [[], ["candidate"], ["candidate"]]
+    assert [asked.direct for _, asked, _ in server.asked] == [(), ("candidate",), ("candidate",)]
     assert [replicate.direct for replicate in trial.replicates] == [("candidate",)] * 2
 
 
 def test_an_arm_that_can_be_captured_in_no_way_ends_the_trial(plan):
-    refused = saying(to_json(ReplicateAnswer(Status.UNSUPPORTED, "no graph", uncapturable="candidate")))
+    refused = answering(ReplicateAnswer(Status.UNSUPPORTED, "no graph", uncapturable="candidate"))
     assert taken(plan, refused, refused).status is Status.UNSUPPORTED
 
 
 def paced(first_s, round_s):
-    return saying(to_json(ReplicateAnswer(Status.TOO_SLOW, "34 rounds take long", pace=Pace(first_s, round_s))))
+    return answering(ReplicateAnswer(Status.TOO_SLOW, "34 rounds take long", pace=Pace(first_s, round_s)))
 
 
 def test_a_slow_candidate_is_timed_with_fewer_rounds_and_the_trial_says_so(plan):
     server = Endings(paced(4.0, 4.0), answers(), answers())
     trial = take_trial(server, replace(plan, rounds=30, warmup_rounds=5), (2,))
-    assert [(asked["rounds"], asked["warmup_rounds"]) for _, asked, _ in server.asked] == [(30, 5), (4, 1), (4, 1)]
+    assert [(asked.rounds, asked.warmup_rounds) for _, asked, _ in server.asked] == [(30, 5), (4, 1), (4, 1)]
     assert (trial.status, trial.warmup_rounds, trial.planned_rounds) == (Status.OK, 1, 30)
     warnings = compare(Evaluation(plan.workload, trial=trial), Policy()).warnings
     assert warnings[-1].startswith("timed with 4 of 30 rounds")
@@ -176,7 +171,7 @@ def test_what_fits_the_whole_limit_keeps_its_rounds(plan):
 def test_a_pace_is_asked_for_only_until_one_is_known(plan):
     server = Endings(answers(), answers())
     take_trial(server, plan, (2,), limit_s=60.0)
-    assert [asked["budget_s"] for _, asked, _ in server.asked] == [48.0, None]
+    assert [asked.budget_s for _, asked, _ in server.asked] == [48.0, None]
 
 
 def test_a_pace_that_nobody_asked_for_is_another_plan(plan):
@@ -204,7 +199,7 @@ def rejected(trial):
 
 
 def test_an_arm_that_nobody_asked_for_cannot_keep_a_trial_open(plan):
-    made_up = saying(to_json(ReplicateAnswer(Status.UNSUPPORTED, "no graph", uncapturable="another")))
+    made_up = answering(ReplicateAnswer(Status.UNSUPPORTED, "no graph", uncapturable="another"))
     assert taken(plan, made_up, made_up).status is Status.UNSUPPORTED
 
 
@@ -215,7 +210,7 @@ def test_arms_that_were_launched_directly_unasked_are_another_plans(plan):
 
 
 def test_a_wrong_output_ends_a_trial_as_incorrect(plan):
-    trial = taken(plan, saying(to_json(ReplicateAnswer(Status.INCORRECT, "round 3: off by 1"))))
+    trial = taken(plan, answering(ReplicateAnswer(Status.INCORRECT, "round 3: off by 1")))
     assert (trial.status, trial.message) == (Status.INCORRECT, "round 3: off by 1")
 
 
@@ -230,9 +225,9 @@ FORGED = {
 @pytest.mark.parametrize("changes", FORGED.values(), ids=FORGED)
 def test_a_replicate_that_does_not_follow_its_plan_is_a_crash(changes, plan):
     def forged(asked):
-        attempt = json.loads(answers()(asked).replies[0])
+        (attempt,) = answers_in(answers()(asked))
         attempt["replicate"] |= changes
-        return saying(json.dumps(attempt))
+        return ended(json.dumps([attempt]).encode())
 
     trial = taken(plan, forged)
     assert trial.status is Status.CRASHED
@@ -241,13 +236,13 @@ def test_a_replicate_that_does_not_follow_its_plan_is_a_crash(changes, plan):
 
 @pytest.mark.parametrize("time", ["NaN", "Infinity", "-1.0", "0.0", '"fast"', "null"])
 def test_times_that_are_no_times_are_a_crash(time, plan):
-    trial = taken(plan, lambda asked: saying(answers()(asked).replies[0].replace("1.0", time, 1)))
+    trial = taken(plan, lambda asked: ended(answers()(asked).reply.replace(b"1.0", time.encode(), 1)))
     assert trial.status is Status.CRASHED
 
 
 def test_a_check_hands_on_what_the_process_found():
-    assert checked(saying(to_json(examples.correctness()))) == examples.correctness()
-    assert checked(saying(to_json(examples.incorrect()))) == examples.incorrect()
+    assert checked(answering(examples.correctness())) == examples.correctness()
+    assert checked(answering(examples.incorrect())) == examples.incorrect()
 
 
 @pytest.mark.parametrize(("ending", "status", "words"), ENDINGS.values(), ids=ENDINGS)
@@ -259,8 +254,8 @@ def test_a_check_names_how_its_process_ended(ending, status, words):
 
 
 def test_a_check_that_contradicts_itself_is_a_crash():
-    lie = to_json(examples.incorrect()).replace('"incorrect"', '"ok"')
-    assert checked(saying(lie)).status is Status.CRASHED
+    lie = answering(examples.incorrect()).reply.replace(b'"incorrect"', b'"ok"')
+    assert checked(ended(lie)).status is Status.CRASHED
 
 
 def test_a_workload_that_is_not_supported_starts_no_process():
@@ -271,7 +266,7 @@ def test_a_workload_that_is_not_supported_starts_no_process():
 
 def test_the_environment_is_as_the_worker_sees_it():
     environment = examples.environment()
-    assert describe_environment(Endings(saying(to_json(environment))), "cpu") == environment
+    assert describe_environment(Endings(answering(environment)), "cpu") == environment
 
 
 def test_a_device_that_cannot_be_opened_is_an_unfit_machine():
@@ -307,8 +302,8 @@ def test_a_check_that_sdpa_cannot_pass_either_is_laid_to_no_candidate(ending):
     assert "smaller shape" in seen.message
 
 
-CALLED = saying(to_json(Called(Status.OK)))
-PASSED = saying(to_json(examples.correctness()))
+CALLED = answering(Called(Status.OK))
+PASSED = answering(examples.correctness())
 
 
 def first_called(python_candidate, *endings):
@@ -323,7 +318,7 @@ def test_a_python_candidates_first_calls_have_the_time_of_a_build(python_candida
     seen, asked = first_called(python_candidate, CALLED, PASSED)
     limits = examples.limits()
     assert seen.status is Status.OK
-    assert asked == [("call", limits.build_s), ("check", limits.check_s)]
+    assert asked == [("first_call", limits.build_s), ("check", limits.check_s)]
 
 
 def test_first_calls_that_take_longer_are_not_made_again(python_candidate):
@@ -331,14 +326,14 @@ def test_first_calls_that_take_longer_are_not_made_again(python_candidate):
     assert seen.status is Status.TIMED_OUT
     assert "did not end within 60 s" in seen.message
     assert "raise limits.build_s" in seen.message
-    assert [kind for kind, _ in asked] == ["call"]
+    assert [kind for kind, _ in asked] == ["first_call"]
 
 
-@pytest.mark.parametrize("ending", [CRASH, HOG, GARBAGE, saying(to_json(Called(Status.CRASHED, "raised")))])
+@pytest.mark.parametrize("ending", [CRASH, HOG, GARBAGE, answering(Called(Status.CRASHED, "raised"))])
 def test_whatever_else_goes_wrong_in_a_first_call_is_for_the_check_to_say(ending, python_candidate):
     seen, asked = first_called(python_candidate, ending, PASSED)
     assert seen.status is Status.OK
-    assert [kind for kind, _ in asked] == ["call", "check"]
+    assert [kind for kind, _ in asked] == ["first_call", "check"]
 
 
 def test_a_compiled_candidate_is_checked_at_once():

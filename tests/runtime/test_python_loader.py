@@ -1,7 +1,6 @@
 """How a Python candidate is imported: in a process of its own, from the text of its files."""
 
 import importlib.util
-import json
 import py_compile
 import sys
 
@@ -11,7 +10,9 @@ from gate.candidates.registry import find_candidate
 from gate.check.request import check_cases
 from gate.records import Case, Status
 from gate.runtime.python_loader import CALL, signature_fault
+from gate.sandbox.protocol import CHECK
 from tests.support import examples
+from tests.support.jobs import answers_in, check_request
 
 SDPA = "torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)"
 WRITES = f"import torch\ndef attend(q, k, v, scale, causal, out):\n    out.copy_({SDPA})\n"
@@ -185,21 +186,10 @@ def test_an_error_names_the_line_of_the_file_that_raised_it(checked_beside):
 def test_all_cases_of_a_process_share_one_import(session, python_candidate):
     folder = python_candidate(f"print('imported')\n{RIGHT}")
     candidate = find_candidate(folder.name, folder.parent)
-    request = {"kind": "check", "requests": _requests(candidate, 3)}
-    ending = session.server.call(request, 60.0)
-    assert [json.loads(each)["status"] for each in ending.replies] == ["ok"] * 3
+    requests = [check_request(candidate.entry, candidate.name)] * 3
+    ending = session.server.call(CHECK, requests, 60.0)
+    assert [answer["status"] for answer in answers_in(ending)] == ["ok"] * 3
     assert ending.output.count("imported") == 1
-
-
-def _requests(candidate, count):
-    from gate.records.codec import to_json
-    from gate.sandbox.protocol import CheckRequest
-    from gate.settings.model import Tolerance
-
-    request = CheckRequest(
-        "cpu", Case(examples.workload()), candidate.name, candidate.entry, Tolerance(1e-5, 1e-5), 1
-    )
-    return [to_json(request)] * count
 
 
 WRAPS = "from functools import partial, wraps\n"

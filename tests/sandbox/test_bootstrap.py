@@ -36,11 +36,10 @@ del sys.path[0]  # as an editable install finds it: by no path
 from gate.records import Case, Workload
 from gate.settings.model import LimitSettings, Tolerance
 from gate.sandbox.client import WorkerServer
-from gate.records.codec import to_json
-from gate.sandbox.protocol import CheckRequest
+from gate.sandbox.protocol import CHECK, CheckRequest
 asked = CheckRequest("cpu", Case(Workload(1, 1, 16, 16, "float32")), "x", sys.argv[1], Tolerance(1e-5, 1e-5), 1)
 with WorkerServer(LimitSettings()) as server:
-    print(server.call({"kind": "check", "requests": [to_json(asked)]}, 60.0).output, sys.modules["gate"].__file__)
+    print(server.call(CHECK, [asked], 60.0).output, sys.modules["gate"].__file__)
 """
 
 

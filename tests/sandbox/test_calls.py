@@ -1,6 +1,5 @@
 """Several requests to one process, and to one each where that process fails. The fork server is a function here."""
 
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,16 +7,16 @@ import pytest
 
 from gate.measure.trial import candidate_arms, replicate_request, take_trials
 from gate.records import Correctness, Status
-from gate.records.codec import from_json, to_json
 from gate.sandbox import calls
-from gate.sandbox.calls import CallFailure, JobKind, call_each
-from gate.sandbox.client import Exit
+from gate.sandbox.calls import CallFailure, call_each
+from gate.sandbox.job import JobKind
 from gate.sandbox.protocol import EnvironmentRequest, ReplicateAnswer
 from tests.support import examples
+from tests.support.jobs import answering, ended
 
-CRASH = Exit("", 11, None, 0.1, 0, "")
+CRASH = ended(state=11)
 REQUESTS = [EnvironmentRequest(name) for name in ("a", "b", "c")]
-KIND = JobKind("echo", EnvironmentRequest)
+KIND = JobKind("echo", EnvironmentRequest, EnvironmentRequest)
 
 
 class Processes:
@@ -26,22 +25,20 @@ class Processes:
     def __init__(self, dies, answer=lambda request: request):
         self.dies, self.answer, self.asked = dies, answer, []
 
-    def call(self, job, seconds):
-        names = [json.loads(each)["device"] for each in job["requests"]]
+    def call(self, kind, requests, seconds):
+        names = [request.device for request in requests]
         self.asked.append("".join(names))
-        replies = json.dumps([self.answer(each) for each in job["requests"]])
-        return CRASH if self.dies(names) else Exit(replies, 0, None, 0.1, 0, "")
+        return CRASH if self.dies(names) else answering(*map(self.answer, requests))
 
 
 @pytest.mark.parametrize(
     ("ending", "answer"), [(CRASH, None), (None, Correctness(Status.CRASHED, "OSError: No space left on device"))]
 )
 def test_a_crash_on_a_full_disk_is_the_machines_and_on_another_the_candidates(ending, answer, monkeypatch):
-    reply = Exit(json.dumps([to_json(answer)]), 0, None, 0.1, 0, "") if answer else ending
-    server = SimpleNamespace(call=lambda job, seconds: reply)
+    server = SimpleNamespace(call=lambda kind, requests, seconds: answering(answer) if answer else ending)
     for fault, status in ((None, Status.CRASHED), ("the disk is full; free some", Status.ENVIRONMENT)):
         monkeypatch.setattr(calls, "full_disk", lambda fault=fault: fault)
-        seen = calls.call(server, JobKind("check", Correctness), REQUESTS[:1], 1.0)
+        seen = calls.call(server, JobKind("check", EnvironmentRequest, Correctness), REQUESTS[:1], 1.0)
         (first,) = [seen] if isinstance(seen, CallFailure) else seen
         assert first.status is status
         assert fault is None or first.message == fault
@@ -78,10 +75,10 @@ def timed_out(clock, seconds):
     """Processes of one request take `seconds`, and one of several is ended for its time."""
 
     class Slow(Processes):
-        def call(self, job, limit_s):
-            ending = super().call(job, limit_s)
+        def call(self, kind, requests, limit_s):
+            ending = super().call(kind, requests, limit_s)
             clock.now += seconds
-            return ending if len(job["requests"]) == 1 else replace(ending, cause="time")
+            return ending if len(requests) == 1 else replace(ending, cause="time")
 
     return call_each(Slow(lambda names: False), KIND, REQUESTS, 60.0)
 
@@ -99,8 +96,8 @@ def test_requests_that_are_slow_together_are_answered_alone_and_those_that_hang_
 
 def test_fewer_answers_than_requests_are_a_crash():
     class Short(Processes):
-        def call(self, job, seconds):
-            return super().call({**job, "requests": job["requests"][:1]}, seconds)
+        def call(self, kind, requests, seconds):
+            return super().call(kind, requests[:1], seconds)
 
     (failure, *_) = call_each(Short(lambda names: False), KIND, REQUESTS, 60.0)
     assert "1 answers to 3" in failure.message
@@ -108,21 +105,21 @@ def test_fewer_answers_than_requests_are_a_crash():
 
 def test_what_follows_a_fault_in_one_process_is_asked_again_alone():
     def answer(request):
-        faulty = from_json(EnvironmentRequest, request, "").device == "b"
+        faulty = request.device == "b"
         status = Status.CRASHED if faulty else Status.UNSUPPORTED
-        return to_json(ReplicateAnswer(status, "a sticky error" if faulty else "fine"))
+        return ReplicateAnswer(status, "a sticky error" if faulty else "fine")
 
-    processes, answers = asked(lambda names: False, answer, JobKind("replicate", ReplicateAnswer))
+    processes, answers = asked(lambda names: False, answer, JobKind("replicate", EnvironmentRequest, ReplicateAnswer))
     assert processes == ["abc", "c"]
     assert [each.message for each in answers] == ["fine", "a sticky error", "fine"]
 
 
 def test_what_follows_a_capture_that_failed_is_asked_again_alone():
     def answer(request):
-        refused = from_json(EnvironmentRequest, request, "").device == "b"
-        return to_json(ReplicateAnswer(Status.UNSUPPORTED, "no graph", uncapturable="candidate" if refused else None))
+        arm = "candidate" if request.device == "b" else None
+        return ReplicateAnswer(Status.UNSUPPORTED, "no graph", uncapturable=arm)
 
-    processes, _ = asked(lambda names: False, answer, JobKind("replicate", ReplicateAnswer))
+    processes, _ = asked(lambda names: False, answer, JobKind("replicate", EnvironmentRequest, ReplicateAnswer))
     assert processes == ["abc", "c"]
 
 
@@ -132,16 +129,14 @@ class Timers:
     def __init__(self):
         self.processes = []
 
-    def call(self, job, seconds):
-        plans = [json.loads(each) for each in job["requests"]]
-        self.processes.append(sorted(plan["workload"]["seq_len"] for plan in plans))
-        replies = [self._replicate(plan) for plan in plans]
-        return Exit(json.dumps(replies), 0, None, 0.1, 0, "")
+    def call(self, kind, requests, seconds):
+        self.processes.append(sorted(request.workload.seq_len for request in requests))
+        return answering(*map(self._replicate, requests))
 
     @staticmethod
     def _replicate(plan):
-        times = {arm: [1.0] * plan["rounds"] for arm in plan["arms"]}
-        return to_json(ReplicateAnswer(Status.OK, replicate=examples.replicate(times, plan["seed"])))
+        times = {arm: [1.0] * plan.rounds for arm in plan.arms}
+        return ReplicateAnswer(Status.OK, replicate=examples.replicate(times, plan.seed))
 
 
 def test_a_process_takes_a_replicate_of_every_trial_that_is_still_open():

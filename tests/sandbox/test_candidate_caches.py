@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from gate.records import Case, Status
-from gate.records.codec import to_json
+from gate.records import Status
 from gate.sandbox import candidate_caches
 from gate.sandbox.client import WorkerServer
 from gate.sandbox.confinement import MIN_ABI, landlock_abi
-from gate.sandbox.protocol import CheckRequest, TraceRequest
-from gate.settings.model import Tolerance
+from gate.sandbox.job import make_job
+from gate.sandbox.protocol import CHECK, TRACE, TraceRequest
 from tests.support import examples
+from tests.support.jobs import answers_in, check_request
 
 PRINTS_SURROUNDINGS = "import json, os; print(json.dumps(dict(os.environ)))"
 
@@ -22,10 +22,9 @@ def run(server, code, path):
     """That Python file as a candidate's job: the last line that it printed."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(code)
-    request = CheckRequest("cpu", Case(examples.workload()), "mine", str(path), Tolerance(1e-5, 1e-5), 1)
-    ending = server.call({"kind": "check", "requests": [to_json(request)]}, 60.0)
+    ending = server.call(CHECK, [check_request(path)], 60.0)
     assert ending.status is Status.OK, ending
-    return ending.last_output_line or json.loads(ending.replies[0])["message"]
+    return ending.last_output_line or answers_in(ending)[0]["message"]
 
 
 def surroundings(server, path):
@@ -86,8 +85,9 @@ def test_a_later_run_starts_with_nothing(source):
 
 def test_a_job_without_a_candidate_has_none(tmp_path, monkeypatch):
     monkeypatch.delenv(candidate_caches.FOLDER, raising=False)
-    request = to_json(TraceRequest("cpu", examples.workload(), ("sdpa:flash",)))
-    assert candidate_caches.open_for({"kind": "trace", "requests": [request]}, str(tmp_path)) == []
+    request = TraceRequest("cpu", examples.workload(), ("sdpa:flash",))
+    job = make_job(TRACE, [request], 60.0, examples.limits(), str(tmp_path))
+    assert candidate_caches.open_for(job.candidate, job.caches, on_cpu=job.on_cpu) == []
     assert candidate_caches.of_this_process() == []
     assert list(tmp_path.iterdir()) == []
 

@@ -15,14 +15,14 @@ import pytest
 
 from gate.errors import GateError, UnfitEnvironmentError
 from gate.machine.programs import ALLOWED_ENVIRONMENT, stripped_environment
-from gate.records import Case, Status
-from gate.records.codec import to_json
+from gate.records import Environment, Status
 from gate.sandbox import candidate_caches
-from gate.sandbox.client import Exit, WorkerServer
+from gate.sandbox.client import WorkerServer
+from gate.sandbox.job import Exit, JobKind
 from gate.sandbox.job_memory import children
-from gate.sandbox.protocol import CheckRequest
-from gate.settings.model import Tolerance
+from gate.sandbox.protocol import CHECK, EnvironmentRequest
 from tests.support import examples
+from tests.support.jobs import answers_in, python_job
 from tests.support.processes import alive, eventually, patiently
 
 LEAVES_A_DAEMON = """
@@ -50,20 +50,12 @@ SET_BY_THE_GATE = set(stripped_environment({}))
 TAKES_MEMORY = "held = b'x' * (900 << 20)"
 
 
-def job(folder, code: str) -> dict[str, str]:
-    """A job that runs this Python code: it is what a candidate's file holds."""
-    source = folder / "kernel.py"
-    source.write_text(code)
-    request = CheckRequest("cpu", Case(examples.workload()), "mine", str(source), Tolerance(1e-5, 1e-5), 1)
-    return {"kind": "check", "requests": [to_json(request)]}
-
-
 @pytest.fixture
 def running(server, tmp_path) -> Callable[..., Exit]:
     """Runs Python code as a job, and says how it ended."""
 
     def run(code: str, seconds: float = 60.0) -> Exit:
-        return server.call(job(tmp_path, code), seconds)
+        return server.call(*python_job(tmp_path, code), seconds)
 
     return run
 
@@ -71,7 +63,7 @@ def running(server, tmp_path) -> Callable[..., Exit]:
 def test_a_job_answers(running):
     ending = running("def attention(q, k, v, scale, causal, out): pass")
     assert ending.status is Status.OK
-    assert json.loads(ending.replies[0])["status"] == "incorrect"
+    assert answers_in(ending)[0]["status"] == "incorrect"
 
 
 def test_a_job_sees_no_variable_that_is_not_allowed(running):
@@ -92,7 +84,7 @@ def test_every_job_is_a_fresh_process(running):
 def test_a_job_finds_ready_what_every_job_needs(running):
     """A check needs no plan: that its reader is there shows that the server made it."""
     code = "from gate.records import codec; from gate.sandbox.protocol import ReplicateRequest as asked; "
-    code += "print(asked in codec._adapters)"
+    code += "print(tuple[asked, ...] in codec._adapters)"
     assert running(code).last_output_line == "True"
 
 
@@ -124,7 +116,7 @@ def test_what_a_job_prints_is_kept_apart_from_its_answer(running):
     assert ending.status is Status.OK
     assert "hello" in ending.output
     assert ending.last_output_line == "world"
-    assert "hello" not in ending.reply
+    assert b"hello" not in ending.reply
 
 
 def test_only_the_end_of_much_output_is_kept(running):
@@ -141,7 +133,7 @@ def test_large_replies_arrive_whole(running):
     code = (
         "from gate.runtime import implementations as it\nit.MAX_ERROR_CHARS = 10**7\nraise OSError('x' * 5_000_000)"
     )
-    assert len(json.loads(running(code).replies[0])["message"]) > 5_000_000
+    assert len(answers_in(running(code))[0]["message"]) > 5_000_000
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -169,7 +161,7 @@ def test_a_job_that_does_not_end_is_killed(prelude, running):
 def test_a_job_that_answered_and_does_not_leave_is_killed(running):
     code = "import threading, os, time\nreal = os._exit\nos._exit = lambda code: time.sleep(1000)"
     ending = patiently(lambda seconds: running(code, seconds), lambda ending: ending.reply)
-    assert len(ending.replies) == 1
+    assert len(answers_in(ending)) == 1
     assert ending.status is Status.TIMED_OUT
 
 
@@ -195,7 +187,7 @@ def test_memory_that_is_asked_for_and_not_touched_does_not_count(running):
 
 def test_a_job_cannot_write_a_file_beyond_its_limit(running):
     ending = running("import tempfile; tempfile.TemporaryFile().truncate(65 << 20)")
-    assert "File too large" in json.loads(ending.replies[0])["message"]
+    assert "File too large" in answers_in(ending)[0]["message"]
 
 
 @pytest.mark.parametrize("leaves", [LEAVES_A_CHILD, LEAVES_A_DAEMON], ids=["a child", "a daemon that forked twice"])
@@ -216,19 +208,19 @@ def test_the_server_goes_on_after_every_kind_of_end(running):
 
 def test_garbage_on_every_descriptor_reaches_nobody_but_the_jobs_own_reply(running):
     code = "import os\nfor n in range(3, 64):\n try: os.write(n, b'{}\\n')\n except OSError: pass\nos._exit(0)"
-    assert running(code).reply == "{}\n"
-    assert json.loads(running("").replies[0])["status"] == "crashed"
+    assert running(code).reply == b"{}\n"
+    assert answers_in(running(""))[0]["status"] == "crashed"
 
 
 def test_a_job_that_is_unknown_has_crashed(server):
-    ending = server.call({"kind": "nonsense", "requests": [""]}, 60.0)
+    ending = server.call(JobKind("nonsense", EnvironmentRequest, Environment), [EnvironmentRequest("cpu")], 60.0)
     assert ending.status is Status.CRASHED
     assert "nonsense" in ending.last_output_line
 
 
 def test_a_server_must_be_started():
     with pytest.raises(GateError, match="context manager"):
-        WorkerServer(examples.limits()).call({}, 1.0)
+        WorkerServer(examples.limits()).call(CHECK, [], 1.0)
 
 
 def test_leaving_the_context_ends_the_server():
@@ -240,16 +232,16 @@ def test_leaving_the_context_ends_the_server():
 
 def test_a_job_whose_server_is_killed_has_crashed_and_the_next_has_a_new_one(tmp_path):
     with WorkerServer(examples.limits()) as server, ThreadPoolExecutor(1) as pool:
-        called = pool.submit(server.call, job(tmp_path, FOREVER), 600.0)
+        called = pool.submit(server.call, *python_job(tmp_path, FOREVER), 600.0)
         assert eventually(lambda: server._server and children(server._server.process.pid)), "the job did not start"
         server._server.process.kill()
         ending = called.result()
         assert ending.status is Status.CRASHED
         assert "the server that ran it" in ending.message
-        assert server.call(job(tmp_path, "pass"), 60.0).status is Status.OK
+        assert server.call(*python_job(tmp_path, "pass"), 60.0).status is Status.OK
         server._server.process.kill()  # while it has no job: that is laid to none
         server._server.process.wait()
-        assert server.call(job(tmp_path, "pass"), 60.0).status is Status.OK
+        assert server.call(*python_job(tmp_path, "pass"), 60.0).status is Status.OK
         left = Path(server._root_of_caches())
         assert len(list(left.glob("kg-*"))) == 1  # of the first job, whose server had no time to remove it
     assert not left.exists()
@@ -269,7 +261,7 @@ def test_a_server_that_does_not_start_says_why_and_is_no_crash_of_a_job(torch, s
     (tmp_path / "torch.py").write_text(torch)
     monkeypatch.syspath_prepend(tmp_path)
     with WorkerServer(examples.limits()) as server, pytest.raises(UnfitEnvironmentError) as error:
-        server.call(job(tmp_path, "pass"), 60.0)
+        server.call(*python_job(tmp_path, "pass"), 60.0)
     assert said in str(error.value)
     assert "attack" not in str(error.value)
 
@@ -280,7 +272,7 @@ def test_a_server_whose_python_is_not_there_says_so(tmp_path, monkeypatch):
         pytest.raises(UnfitEnvironmentError, match=r"no_python.*see whether"),
         WorkerServer(examples.limits()) as server,
     ):
-        server.call({}, 1.0)
+        server.call(CHECK, [], 1.0)
 
 
 def test_a_server_that_never_gets_ready_is_not_waited_for_without_end(tmp_path, monkeypatch):
@@ -289,41 +281,42 @@ def test_a_server_that_never_gets_ready_is_not_waited_for_without_end(tmp_path, 
     monkeypatch.setattr("gate.sandbox.client.START_S", 0.1)
     monkeypatch.setattr("gate.sandbox.client.EXIT_S", 0.1)
     with WorkerServer(examples.limits()) as server, pytest.raises(UnfitEnvironmentError, match="not ready after"):
-        server.call(job(tmp_path, "pass"), 60.0)
+        server.call(*python_job(tmp_path, "pass"), 60.0)
 
 
 def test_a_server_that_fails_by_itself_is_a_fault_of_the_machine(tmp_path):
     with WorkerServer(examples.limits()) as server:
-        server.call(job(tmp_path, "pass"), 60.0)
+        server.call(*python_job(tmp_path, "pass"), 60.0)
         resource.prlimit(server._server.process.pid, resource.RLIMIT_NOFILE, (3, 3))
         with pytest.raises(UnfitEnvironmentError, match=r"failed: OSError: .*Too many open files"):
-            server.call(job(tmp_path, "pass"), 60.0)
+            server.call(*python_job(tmp_path, "pass"), 60.0)
 
 
 PARENT = """
-import json, sys
+import sys
 from gate.sandbox.client import WorkerServer
-from tests.support import examples
+from gate.sandbox.protocol import CHECK
+from tests.support import examples, jobs
 with WorkerServer(examples.limits()) as server:
     print(server.start()._server.process.pid, server._root_of_caches(), flush=True)
-    server.call(json.loads(sys.argv[1]), 600.0)
+    server.call(CHECK, [jobs.check_request(sys.argv[1])], 600.0)
 """
 
 
 def test_a_server_that_somebody_stopped_does_not_hang_the_gate(tmp_path, monkeypatch):
     monkeypatch.setattr("gate.sandbox.client.GRACE_S", 0.5)
     with WorkerServer(examples.limits()) as server:
-        server.call(job(tmp_path, "pass"), 60.0)  # it has torch imported from now on
+        server.call(*python_job(tmp_path, "pass"), 60.0)  # it has torch imported from now on
         process = server._server.process
         os.kill(process.pid, signal.SIGSTOP)
-        assert server.call(job(tmp_path, "pass"), 1.0).status is Status.CRASHED
+        assert server.call(*python_job(tmp_path, "pass"), 1.0).status is Status.CRASHED
     assert process.returncode == -signal.SIGKILL
 
 
 def test_the_server_its_job_and_its_daemons_end_when_the_parent_is_killed(tmp_path):
     """The parent has no chance to clean up: the server sees it hang up."""
-    asked = json.dumps(job(tmp_path, LEAVES_A_DAEMON.format(daemon="") + FOREVER))
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, asked], stdout=subprocess.PIPE, text=True)
+    _, (request,) = python_job(tmp_path, LEAVES_A_DAEMON.format(daemon="") + FOREVER)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, request.candidate], stdout=subprocess.PIPE, text=True)
     with parent:
         pid, root = parent.stdout.readline().split()
         server = int(pid)
@@ -338,16 +331,16 @@ def test_the_server_its_job_and_its_daemons_end_when_the_parent_is_killed(tmp_pa
 @pytest.mark.parametrize(
     ("state", "reply", "cause", "status", "message"),
     [
-        (0, "{}", None, Status.OK, None),
-        (0, "", None, Status.CRASHED, "exited with code 0 before it answered"),
-        (256, "{}", None, Status.CRASHED, "exited with code 1 before it answered"),
-        (11, "", None, Status.CRASHED, "was ended by SIGSEGV"),
-        (11 | 0x80, "{}", None, Status.CRASHED, "was ended by SIGSEGV"),
-        (9, "", "time", Status.TIMED_OUT, "did not end within 12 s and was killed"),
-        (0, "{}", "time", Status.TIMED_OUT, "did not end within 12 s and was killed"),
+        (0, b"{}", None, Status.OK, None),
+        (0, b"", None, Status.CRASHED, "exited with code 0 before it answered"),
+        (256, b"{}", None, Status.CRASHED, "exited with code 1 before it answered"),
+        (11, b"", None, Status.CRASHED, "was ended by SIGSEGV"),
+        (11 | 0x80, b"{}", None, Status.CRASHED, "was ended by SIGSEGV"),
+        (9, b"", "time", Status.TIMED_OUT, "did not end within 12 s and was killed"),
+        (0, b"{}", "time", Status.TIMED_OUT, "did not end within 12 s and was killed"),
         (
             9,
-            "",
+            b"",
             "memory",
             Status.OUT_OF_MEMORY,
             "held 100 MB, more than its limit (limits.memory_mb), and was killed",
@@ -362,5 +355,5 @@ def test_an_ending_has_a_status_and_a_sentence(state, reply, cause, status, mess
 
 
 def test_last_words_are_the_last_line_that_says_something():
-    assert Exit("", 0, None, 0.0, 0, "one\ntwo\n\n  \n").last_output_line == "two"
-    assert Exit("", 0, None, 0.0, 0, "").last_output_line == ""
+    assert Exit(b"", 0, None, 0.0, 0, "one\ntwo\n\n  \n").last_output_line == "two"
+    assert Exit(b"", 0, None, 0.0, 0, "").last_output_line == ""

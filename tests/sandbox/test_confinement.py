@@ -1,7 +1,6 @@
 """What a job can still do to the machine, and what it cannot. The attacks: tests/candidates/adversarial."""
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 
 from gate.records import Status
 from gate.sandbox.confinement import DROPPED, landlock_abi
-from tests.sandbox.test_client import job
+from tests.support.jobs import answers_in, python_job
 
 needs_landlock = pytest.mark.skipif(landlock_abi() < 2, reason="this kernel has no Landlock of ABI 2")
 
@@ -21,9 +20,9 @@ def message(server, tmp_path):
     """Runs code as a candidate's; returns what it was told of its failure."""
 
     def run(code):
-        ending = server.call(job(tmp_path, code), 60.0)
+        ending = server.call(*python_job(tmp_path, code), 60.0)
         assert ending.status is Status.OK, ending.message
-        return json.loads(ending.replies[0])["message"]
+        return answers_in(ending)[0]["message"]
 
     return run
 

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from gate.records import Status
-from tests.sandbox.test_client import FOREVER, job
+from tests.sandbox.test_client import FOREVER
+from tests.support.jobs import python_job
 
 FAMILY = """
 import json, os
@@ -121,5 +122,5 @@ for _ in range(4):
     ids=["that only read", "that write"],
 )
 def test_a_job_is_held_to_its_limit_by_what_its_children_hold_together(child, then, status, server, tmp_path):
-    ending = server.call(job(tmp_path, SHARES.format(child=child) + then), 60.0)
+    ending = server.call(*python_job(tmp_path, SHARES.format(child=child) + then), 60.0)
     assert ending.status is status, ending.message

@@ -97,7 +97,7 @@ CHEATS = {
     "python_says_done_early": wrong("off by nan", "witness"),
     "python_slows_the_baseline": CONTRADICTED,
     "python_sniffs_the_environment": wrong("elementwise tolerance"),
-    "python_speaks_for_the_server": crashes("not a list of records"),
+    "python_speaks_for_the_server": crashes("is not a record"),
     "python_spoils_sdpa": wrong("call 0: off by", "witness"),
     "python_steals_the_token": crashes("PermissionError"),
     "python_stops_its_parent": crashes("PermissionError"),

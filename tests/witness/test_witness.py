@@ -16,7 +16,6 @@ from gate.records import Outcome, Policy, Status, Witness
 from gate.runtime.device import open_device
 from gate.runtime.device.cpu import CpuDevice
 from gate.sandbox.calls import CallFailure
-from gate.sandbox.client import Exit
 from gate.verdict.judge import judge
 from gate.witness import socket_channel
 from gate.witness.candidate_side import run_candidate_side
@@ -34,6 +33,7 @@ from gate.witness.protocol import CandidateSideAnswer, CandidateSideRequest, Rep
 from gate.witness.shared_memory import shared_bytes
 from gate.witness.trusted_side import _while_met, allocate_shared, output_errors, size_batch
 from tests.support import examples
+from tests.support.jobs import ended
 from tests.support.processes import DEADLINE_S
 
 WORKLOAD = examples.workload(heads=4, seq_len=256)
@@ -357,16 +357,16 @@ class Recorded:
     def __init__(self, server):
         self._server, self.endings = server, []
 
-    def call(self, job, seconds):
-        self.endings.append(self._server.call(job, seconds))
+    def call(self, kind, requests, seconds):
+        self.endings.append(self._server.call(kind, requests, seconds))
         return self.endings[-1]
 
 
 class Dead:
     """A server whose jobs die at once."""
 
-    def call(self, job, seconds):
-        return Exit("", 9, None, 0.0, 0, "")
+    def call(self, kind, requests, seconds):
+        return ended(state=9)
 
 
 def witness_of(trusted, server, *witness_batches, limit_s=DEADLINE_S):

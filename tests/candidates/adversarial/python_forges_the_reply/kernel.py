@@ -1,10 +1,9 @@
-import json
 import os
 import sys
 
 import torch
 
-from gate.records.codec import to_json
+from gate.records.codec import records_to_json
 from gate.sandbox.protocol import ReplicateAnswer
 from gate.records import Replicate, Status
 
@@ -25,5 +24,6 @@ def forge(plan):
     replicate = Replicate(plan.seed, rounds, tuple(plan.arms), seconds=0.5, peak_bytes=1 << 28)
     for name in os.listdir("/proc/self/fd"):
         if os.path.islink(f"/proc/self/fd/{name}") and os.readlink(f"/proc/self/fd/{name}").startswith("pipe:"):
-            os.write(int(name), json.dumps([to_json(ReplicateAnswer(Status.OK, replicate=replicate))]).encode())
+            answer = ReplicateAnswer(Status.OK, replicate=replicate)
+            os.write(int(name), records_to_json(ReplicateAnswer, [answer]))
     os._exit(0)

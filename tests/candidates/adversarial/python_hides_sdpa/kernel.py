@@ -10,4 +10,4 @@ def attention(q, k, v, scale, causal, out):
     while frame:
         names.add(frame.f_code.co_name)
         frame = frame.f_back
-    out.copy_(torch.softmax(q @ k.mT * scale, dim=-1) @ v if "trace" in names else sdpa(q, k, v, scale=scale))
+    out.copy_(torch.softmax(q @ k.mT * scale, dim=-1) @ v if "trace_call" in names else sdpa(q, k, v, scale=scale))
