@@ -1,4 +1,4 @@
-"""Where an answer is wrong, found on the device, for the author who looks for the bug."""
+"""Locates the wrong elements of an output, on the device, for the author who looks for the bug."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Grid = tuple[tuple[float | None, ...], ...]
 
 
 def locate_fault(excess: torch.Tensor, inputs: str = "") -> Fault | None:
-    """The fault in an answer, or None. `excess` is (batch, heads, seq_len, head_dim): the error in limits.
+    """The fault in an output, or None. `excess` is (batch, heads, seq_len, head_dim): error divided by its limit.
 
-    NaN counts as infinite; the worst head is the one that is off by most, and of those the first.
+    NaN counts as infinite. The worst head is the first one with the largest excess.
     """
     excess = excess.nan_to_num(nan=float("inf"), posinf=float("inf"))
     by_head = excess.amax((-1, -2))
@@ -40,7 +40,7 @@ def locate_fault(excess: torch.Tensor, inputs: str = "") -> Fault | None:
 
 
 def _coarse(excess: torch.Tensor) -> Grid:
-    """The largest of each block; the blocks are alike, except for the last ones."""
+    """Max-pools to a small grid; all blocks have the same size, except for the last ones."""
     import torch
 
     sides = tuple(map(block_size, excess.shape))

@@ -1,6 +1,6 @@
-"""Correctness over many cases, and from one that fails to the smallest that does.
+"""Checks correctness on many cases, and shrinks a failing case.
 
-Cases share processes; every step of shrinking, and every failure that is played again, has a process of its own.
+Cases share processes; every shrinking step and every replay of a failure runs in a separate process.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ REPLAY = "fuzz-failure.json"
 EXTENDED = ("lengths", "inputs", "layouts")
 PASSED, FAILED, FAULTED = 0, 1, 3
 PROBE_S = 20.0
-"""The most that one step of shrinking may take."""
+"""Time limit of one shrinking step."""
 MAX_PROBES = 40
-"""About as many steps as shrinking takes: for the progress alone."""
+"""The usual number of shrinking steps, for the display of progress only."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedCase(Record):
-    """One case, the seed of its inputs, and what came of it."""
+    """One case, the seed of its inputs, and its result."""
 
     case: Case
     seed: int
@@ -45,13 +45,13 @@ class CheckedCase(Record):
 
     @property
     def failed(self) -> bool:
-        """Whether this speaks against the candidate."""
+        """Whether the candidate failed on this case."""
         return self.correctness.status not in (Status.OK, Status.UNSUPPORTED)
 
 
 @dataclass(frozen=True, slots=True)
 class FuzzFailure(Record):
-    """A failure that can be played again: `shrunk` is the smallest case found that fails as `first` did."""
+    """A failure that can be replayed. `shrunk` is the smallest case found that fails with the status of `first`."""
 
     impl: str
     config: str
@@ -59,7 +59,7 @@ class FuzzFailure(Record):
     first: CheckedCase
     shrunk: CheckedCase
     again: bool
-    """Whether it failed again in a process of its own, with the same seed."""
+    """Whether the case failed again in a separate process, with the same seed."""
     probes: int
     kind: Literal["fuzz_failure"] = "fuzz_failure"
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -67,7 +67,7 @@ class FuzzFailure(Record):
 
 @dataclass(frozen=True, slots=True)
 class FuzzReport(Record):
-    """What `fuzz` saw; `results` are absent where there was no build."""
+    """The results of `fuzz`; `results` is empty if the build failed."""
 
     environment: Environment
     impl: str
@@ -80,7 +80,7 @@ class FuzzReport(Record):
 
     @property
     def exit_code(self) -> int:
-        """0 where something was checked and all of it passed; 1 a wrong answer; 3 no build, or no answer."""
+        """0: at least one case was checked and all passed. 1: a wrong output. 3: no build, or no output."""
         if self.build.status is not Status.OK:
             return EXIT_CODES[OUTCOMES[self.build.status]]
         statuses = {each.correctness.status for each in self.results} - {Status.UNSUPPORTED}
@@ -92,14 +92,14 @@ class FuzzReport(Record):
 def choose_cases(
     matrices: Mapping[str, FuzzMatrix], device: str, dtypes: Sequence[Dtype], *, full: bool, extended: bool
 ) -> tuple[Case, ...]:
-    """The device's matrix in the first dtype, and with `extended` those for rarer things in all of them."""
+    """The device's matrix in the first dtype; with `extended`, also the matrices in EXTENDED, in all dtypes."""
     base = matrices["full" if full or device == "cuda" else "small"].cases(dtypes[0])
     added = [case for name in EXTENDED for dtype in dtypes for case in matrices[name].cases(dtype)]
     return tuple(dict.fromkeys([*base, *added] if extended else base))
 
 
 def fuzz(session: Session, candidate: Candidate, cases: Sequence[Case]) -> FuzzReport:
-    """Checks a candidate on each case, and shrinks one failure; times nothing."""
+    """Checks a candidate on every case, and shrinks one failure; times nothing."""
     report = check_all(session, candidate, {each: secrets.randbits(62) for each in cases})
     failed = [each for each in report.results if each.failed]
     failure = None
@@ -109,7 +109,7 @@ def fuzz(session: Session, candidate: Candidate, cases: Sequence[Case]) -> FuzzR
 
 
 def check_all(session: Session, candidate: Candidate, cases: Mapping[Case, int]) -> FuzzReport:
-    """Checks a candidate on each case, with inputs from its seed."""
+    """Checks a candidate on every case, with inputs from its seed."""
     environment, built = prepare_candidate(session, candidate)
     results: tuple[CheckedCase, ...] = ()
     if built.status is Status.OK:
@@ -119,7 +119,7 @@ def check_all(session: Session, candidate: Candidate, cases: Mapping[Case, int])
 
 
 def fuzz_backend(session: Session, backend: str, cases: Sequence[Case]) -> FuzzReport:
-    """One of SDPA's backends on each case: whether this environment computes as it should."""
+    """Checks one of SDPA's backends on every case: whether this environment computes correctly."""
     environment, name = environment_of(session), PREFIX + session.backends(backend)[0]
     asked, results = {each: secrets.randbits(62) for each in cases}, []
     for first in range(0, len(cases), CHECKS_A_PROCESS):
@@ -131,7 +131,7 @@ def fuzz_backend(session: Session, backend: str, cases: Sequence[Case]) -> FuzzR
 
 
 def replay_failure(session: Session, candidate: Candidate, failure: FuzzFailure) -> FuzzReport:
-    """A failure's smallest case once more, by the candidate that failed or by another."""
+    """Runs a failure's smallest case again, with the candidate that failed or with another."""
     report = check_all(session, candidate, {failure.shrunk.case: failure.shrunk.seed})
     seen = next((each for each in report.results if each.failed), None)
     config = to_text(candidate.config)
@@ -140,15 +140,18 @@ def replay_failure(session: Session, candidate: Candidate, failure: FuzzFailure)
 
 
 def load_failure(path: Path) -> FuzzFailure:
-    """What `fuzz` wrote when it failed. Raises BadInputError."""
+    """Reads the file that `fuzz` wrote after a failure. Raises BadInputError."""
     try:
         return from_json(FuzzFailure, read_given(path, f"the {REPLAY} that `fuzz` wrote").decode(), str(path))
     except (UnicodeDecodeError, MalformedFileError) as error:
-        raise BadInputError(f"{path} is no {REPLAY}, as `fuzz` writes where it fails; name one") from error
+        raise BadInputError(f"{path} is not a {REPLAY}; give the file that `fuzz` wrote after a failure") from error
 
 
 def save_failure(failure: FuzzFailure, out: Path | None) -> Path:
-    """Writes what `load_failure` reads, beside `out` or here. Raises UnwritableOutputError."""
+    """Writes the file that `load_failure` reads, in the folder of `out` or in the current one.
+
+    Raises UnwritableOutputError.
+    """
     path = (out or Path(REPLAY)).with_name(REPLAY)
     write_record(path, failure)
     return path
@@ -160,7 +163,7 @@ def _ease(each: CheckedCase) -> tuple[bool, int]:
 
 
 def _failure(session: Session, candidate: Candidate, source: str, first: CheckedCase) -> FuzzFailure:
-    """Every probe has the failure's own seed, and a process of its own."""
+    """Shrinks a failure. Every step has the failure's seed and a separate process."""
     limits = session.settings.limits
     limits = replace(limits, check_s=min(PROBE_S, limits.check_s), build_s=min(PROBE_S, limits.build_s))
     quiet = replace(session, settings=replace(session.settings, limits=limits), progress=lambda *_: None)
@@ -168,7 +171,7 @@ def _failure(session: Session, candidate: Candidate, source: str, first: Checked
     probes = 0
 
     def fails(case: Case) -> bool:
-        """Whether the same thing goes wrong there."""
+        """Whether the case fails with the same status."""
         nonlocal probes
         if candidate.supports.refusal(case.workload):
             return False

@@ -1,4 +1,4 @@
-"""The oracle: attention in float64, slowly and plainly. Correctness rests on it; nothing is timed against it."""
+"""The oracle: attention in float64, simple and slow. It decides correctness; nothing is timed against it."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from dataclasses import dataclass
 import torch
 
 SCORE_BYTES = 256 << 20
-"""How much of the score matrix is held at once."""
+"""The maximum size of the part of the score matrix in memory."""
 UNIT = 2.0**-24
-"""Half the distance from 1 to the next float32: what one rounding in the arithmetic of any kernel may cost."""
+"""Half the distance from 1 to the next float32: the relative error of one rounding in float32."""
 TINY = torch.finfo(torch.float32).tiny
-"""Smaller than this, a kernel may take for zero: GPUs do, where compiled for speed."""
+"""A kernel may flush smaller numbers to zero, as GPUs do when compiled for speed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The answer, and what rounding alone makes of it; both (batch, heads, seq_len, head_dim), in float64."""
+    """The right output, and the error that rounding alone may cause; (batch, heads, seq_len, head_dim), float64."""
 
     out: torch.Tensor
     rounding: torch.Tensor
 
 
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, causal: bool) -> torch.Tensor:
-    """softmax(scale * q kᵀ) v in float64, for (batch, heads, seq_len, head_dim); returns that shape, in float64."""
+    """softmax(scale * q kᵀ) v in float64. Inputs and output are (batch, heads, seq_len, head_dim)."""
     return solve(q, k, v, scale, causal).out
 
 
 def solve(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, causal: bool) -> Expected:
-    """softmax(scale * q kᵀ) v in float64, and how far from it a right kernel that computes in float32 may end.
+    """softmax(scale * q kᵀ) v in float64, and the error that a right kernel in float32 may have.
 
-    To first order, an error d_j in score j moves the output by sum_j p_j d_j (v_j - out). With independent d_j of the
-    size of one rounding of a dot product, UNIT * scale * |q| |k_j|, that is at most, by Cauchy and Schwarz,
+    To first order, an error d_j in score j changes the output by sum_j p_j d_j (v_j - out). If they are independent
+    and of the size of one rounding of a dot product, UNIT * scale * |q| |k_j|, Cauchy-Schwarz bounds the change by
 
         UNIT * scale * |q| * sqrt(sum_j p_j |k_j|²) * sqrt(sum_j p_j v_j² - out²)
 
-    to which come two roundings of the sum itself, 2 * UNIT * sqrt(sum_j p_j v_j²). How dot products err: N. J.
-    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1; what for: gate/check/accuracy.py.
+    Two roundings of the sum itself add 2 * UNIT * sqrt(sum_j p_j v_j²). Source for the error of dot products: N. J.
+    Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1. Used by gate/check/accuracy.py.
     """
     parts = [_heads(q_part, k_part, v_part, scale, causal) for q_part, k_part, v_part in in_parts(q, k, v)]
-    out, rounding = (torch.cat(each).reshape(q.shape) for each in zip(*parts, strict=True))
+    out, rounding = (torch.cat(heads).reshape(q.shape) for heads in zip(*parts, strict=True))
     return Expected(out, rounding)
 
 
 def in_parts(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Tensors of (batch, heads, seq_len, head_dim) as (some heads, seq_len, head_dim): few enough for the scores."""
+    """Splits (batch, heads, seq_len, head_dim) into (some heads, seq_len, head_dim), whose scores fit SCORE_BYTES."""
     seq_len, head_dim = tensors[0].shape[2:]
     step = max(1, SCORE_BYTES // (8 * seq_len * seq_len))
-    return zip(*(torch.split(each.reshape(-1, seq_len, head_dim), step) for each in tensors), strict=True)
+    return zip(*(torch.split(tensor.reshape(-1, seq_len, head_dim), step) for tensor in tensors), strict=True)
 
 
 def _heads(

@@ -1,4 +1,4 @@
-"""Asks a candidate's process for checks, in groups of cases that share a process."""
+"""Runs checks in a candidate's process; groups of cases share a process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BY_SIZE = {
     Status.TIMED_OUT: "; if it is slow and does not hang, raise limits.check_s",
     Status.OUT_OF_MEMORY: "",
 }
-"""Ways to fail that a request which is too large looks like too, and what a candidate's author may do about it."""
+"""Failures that a request that is too large would also cause, with advice to the candidate's author."""
 SMALLER = "choose a smaller shape, or raise the limit (`--set limits.check_s=...`, limits.memory_mb)"
 CONTROL = PREFIX + "flash"
 
@@ -32,7 +32,7 @@ def check_candidate(
     device: str,
     settings: Settings,
 ) -> list[Correctness]:
-    """The candidate held against the oracle on each case, with inputs from its seed."""
+    """Checks the candidate against the oracle on every case, with inputs from its seed; in the order of `cases`."""
     budget_s = USED * settings.limits.check_s
     refusals = {each: refusal for each in cases if (refusal := candidate.supports.refusal(each.workload))}
     requests = [
@@ -49,21 +49,21 @@ def check_candidate(
 
 
 def compile_in_calls(server: WorkerServer, requests: Sequence[CheckRequest], limit_s: float) -> CallFailure | None:
-    """Calls a Python candidate once on each case, within the time of a build: it may compile then, for its caches.
+    """Calls a Python candidate once on every case, within a build's time limit, so that it compiles into its caches.
 
-    A failure only where that took too long; any other is found by the check, and laid to its case.
+    Returns a failure only if this took too long; the check itself finds any other failure and names its case.
     """
     called = call(server, FIRST_CALL, requests, limit_s) if requests else []
     if not isinstance(called, CallFailure) or called.status is not Status.TIMED_OUT:
         return None
-    reason = "its first call on each workload, in which it may compile; raise limits.build_s if it needs longer"
+    reason = "the first call on each workload, which may compile; raise limits.build_s if it needs more time"
     return replace(called, message=f"{called.message}: {reason}")
 
 
 def check_backend(
     server: WorkerServer, backend: str, cases: Mapping[Case, int], device: str, settings: Settings
 ) -> list[Correctness]:
-    """One of SDPA's backends in a candidate's place: whether it is right in this environment."""
+    """Checks one of SDPA's backends like a candidate: whether it computes correctly in this environment."""
     limit_s = settings.limits.check_s
     requests = [
         CheckRequest(
@@ -82,7 +82,7 @@ def _checked(server: WorkerServer, requests: Sequence[CheckRequest], limit_s: fl
 def _correctness(
     server: WorkerServer, answer: Correctness | CallFailure, request: CheckRequest, limit_s: float
 ) -> Correctness:
-    """A failure is the machine's, or the request's, where SDPA in the candidate's place fails as well."""
+    """If SDPA fails on the same case as well, the machine or the request is at fault, not the candidate."""
     if isinstance(answer, Correctness):
         return answer
     if answer.status not in BY_SIZE:
@@ -97,9 +97,9 @@ CHECKS_A_PROCESS = 9
 
 
 def check_cases(session: Session, candidate: Candidate, source: str, cases: Mapping[Case, int]) -> list[Correctness]:
-    """The candidate checked on each case, with inputs from its seed.
+    """Checks the candidate on every case, with inputs from its seed, and reports progress.
 
-    In groups that share a process: small enough for progress to be seen, large enough for its start not to be.
+    Groups of CHECKS_A_PROCESS cases share a process: enough to outweigh its start, few enough to show progress.
     """
     seen: list[Correctness] = []
     asked = list(cases.items())

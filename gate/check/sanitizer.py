@@ -1,7 +1,7 @@
-"""A candidate under NVIDIA's compute-sanitizer: memory errors, races, uninitialised reads, wrong barriers.
+"""Runs a candidate under NVIDIA's compute-sanitizer: memory errors, races, uninitialised reads, wrong barriers.
 
-Slow, and so kept apart from checks and from timing: a small program of its own (gate/check/sanitizer_target.py) calls
-the candidate on small cases, once for each tool.
+The tools are slow, so they run apart from checks and timing: a small program (gate/check/sanitizer_target.py) calls
+the candidate on small cases, once for every tool.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PLACE = re.compile(r"^=+ {2,}(at .*)$")
 
 @dataclass(frozen=True, slots=True)
 class SanitizerRequest(Record):
-    """What the small program is to call, and on what."""
+    """The candidate and the cases on which the program under the sanitizer calls it."""
 
     impl: str
     candidate: str
@@ -50,7 +50,7 @@ class SanitizerRequest(Record):
 
 @dataclass(frozen=True, slots=True)
 class Sanitized(Record):
-    """What one tool found; `errors` is absent where it, or the candidate under it, came to no end."""
+    """The result of one tool; `errors` is None if the tool, or the candidate under it, did not finish."""
 
     tool: str
     errors: int | None
@@ -59,13 +59,13 @@ class Sanitized(Record):
 
     @property
     def status(self) -> Status:
-        """`ok` where nothing was found."""
+        """`ok` if the tool found no errors."""
         return Status.CRASHED if self.errors is None else Status.INCORRECT if self.errors else Status.OK
 
 
 @dataclass(frozen=True, slots=True)
 class SanitizerReport(Record):
-    """All tools, on the same cases; none where there is no build."""
+    """The results of all tools on the same cases; empty if the build failed."""
 
     impl: str
     build: Build
@@ -76,7 +76,7 @@ class SanitizerReport(Record):
 
     @property
     def exit_code(self) -> int:
-        """0 clean, 1 something was found, 3 no build, or a tool came to no end."""
+        """0: no errors. 1: errors were found. 3: the build failed, or a tool did not finish."""
         if self.build.status is not Status.OK:
             return EXIT_CODES[OUTCOMES[self.build.status]]
         seen = {each.status for each in self.tools}
@@ -84,22 +84,22 @@ class SanitizerReport(Record):
 
 
 def find_sanitizer(device: str = "cuda") -> str:
-    """The program's path. Raises UnfitEnvironmentError without it, and on a CPU BadInputError."""
+    """The program's path. Raises UnfitEnvironmentError if it is not installed, and BadInputError on a CPU."""
     if device != "cuda":
-        raise BadInputError(f"{PROGRAM} watches kernels on a GPU, and this candidate is to run on {device}")
+        raise BadInputError(f"{PROGRAM} checks only GPU kernels, not device {device}; use --device cuda")
     return require_tool(PROGRAM)
 
 
 def small_cases(candidate: Candidate, dtype: Dtype) -> tuple[Case, ...]:
-    """What a tool can run in seconds: whole tiles and a ragged end, with a mask and without."""
+    """Cases that a tool finishes in seconds: whole tiles and a ragged last one, with and without a mask."""
     head_dim = 64 if 64 in (candidate.supports.head_dims or (64,)) else candidate.supports.head_dims[0]
     sizes = [(1, 2, seq_len, head_dim) for seq_len in (128, 203)]
-    every = (Case(Workload(*each, dtype, causal)) for each in sizes for causal in (False, True))
-    return tuple(each for each in every if not candidate.supports.refusal(each.workload))
+    every = (Case(Workload(*size, dtype, causal)) for size in sizes for causal in (False, True))
+    return tuple(case for case in every if not candidate.supports.refusal(case.workload))
 
 
 def sanitize(session: Session, candidate: Candidate, dtype: Dtype, program: str) -> SanitizerReport:
-    """Builds the candidate, and runs it under every tool in turn."""
+    """Builds the candidate, and runs it under one tool after the other."""
     _, built = prepare_candidate(session, candidate)
     cases = small_cases(candidate, dtype)
     report = SanitizerReport(candidate.name, built.as_evidence(), cases)
@@ -124,24 +124,24 @@ def run_sanitizer(
     limit_s: float = TOOL_S,
     candidate: str | None = None,
 ) -> Sanitized:
-    """One tool on one program, which runs `candidate` and says `kernel-gate: ran` when it is through."""
+    """Runs one tool on a program that runs `candidate` and prints `kernel-gate: ran` at its end."""
     call = [program, "--tool", tool, "--target-processes", "application-only", *command]
     seen = run_tool(server, call, limit_s, {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}, candidate)
     return Sanitized(tool, None, message=seen.message) if seen.code is None else read_output(tool, seen.output)
 
 
 def read_output(tool: str, output: str) -> Sanitized:
-    """What the tool says that it found: the sum of its summaries, one a process."""
+    """Reads the errors that a tool reports: the sum of its summaries, one per process."""
     counts = [int(one or other) for one, other in SUMMARY.findall(output)]
     findings = tuple(_findings(output))[:MAX_FINDINGS]
     if counts and (sum(counts) or RAN in output):
         return Sanitized(tool, sum(counts), findings)
-    said = next((line for line in reversed(output.splitlines()) if line.strip("= ")), "nothing")
-    return Sanitized(tool, None, findings, f"came to no end; the last that was said: {said.strip('= ')[:200]}")
+    last = next((line for line in reversed(output.splitlines()) if line.strip("= ")), "none")
+    return Sanitized(tool, None, findings, f"did not finish; last line of output: {last.strip('= ')[:200]}")
 
 
 def _findings(output: str) -> Iterator[str]:
-    """Each error's first line, and where it is."""
+    """Every error's first line, with its location in the code."""
     found = ""
     for line in output.splitlines():
         if match := FINDING.match(line):

@@ -1,7 +1,7 @@
-"""Calls a candidate once on each of a few cases, and looks at nothing: for compute-sanitizer to watch.
+"""Calls a candidate once on each of a few cases, under compute-sanitizer. It does not check the outputs.
 
-`gate/sandbox/bootstrap.py` starts it, with the file of a HarnessRequest. Inputs are made on the host, so that hardly
-a kernel runs but the candidate's own, in allocations of their own size, so that every access beyond one is seen.
+`gate/sandbox/bootstrap.py` starts it with the file of a SanitizerRequest. Inputs are generated on the host, so that
+almost only the candidate's kernels run; every tensor is a separate allocation, so that accesses beyond it are found.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from gate.sandbox.external_tool import confine_program
 
 
 def main(path: str, kind: str = "cuda") -> None:
-    """Confines this process for good, and answers one request."""
+    """Confines this process to the sandbox and runs one request."""
     asked = from_json(SanitizerRequest, Path(path).read_text(), path)
     device = open_device(kind)
-    device.empty_launch()()  # what watches this process opens its files with the first launch
+    device.empty_launch()()  # compute-sanitizer opens its files at the first launch
     device.synchronize()
     confine_program()
     call_cases(asked, device)
 
 
 def call_cases(asked: SanitizerRequest, device: Device) -> None:
-    """Runs every case that the candidate supports. Raises what it raises."""
+    """Runs every case that the candidate supports. Raises whatever the candidate raises."""
     implementation = open_implementation(asked.impl, asked.candidate)
     ran = sum(_run(device, implementation, case) for case in asked.cases)
     print(f"{RAN} {ran} of {len(asked.cases)} cases")
@@ -39,8 +39,7 @@ def _run(device: Device, implementation: Implementation, case: Case) -> bool:
     workload = case.workload
     dtype = getattr(torch, workload.dtype)
     generator = torch.Generator().manual_seed(0)
-    given = (torch.randn(workload.shape, generator=generator).to(dtype).to(device.kind) for _ in range(3))
-    q, k, v = given
+    q, k, v = (torch.randn(workload.shape, generator=generator).to(dtype).to(device.kind) for _ in range(3))
     out = torch.empty(workload.shape, dtype=dtype, device=device.kind)
     operands = Operands(q, k, v, out, workload.head_dim**-0.5, workload.causal)
     try:

@@ -1,4 +1,4 @@
-"""From a case that fails to a smallest one that does: pure, and told by a function what fails."""
+"""Shrinks a failing case to a smaller one that still fails. Pure: a function decides whether a case fails."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import Any
 from gate.records import CONTIGUOUS, NORMAL, Case
 
 HEAD_DIMS = (1, 2, 4, 8, 16, 32, 64, 128)
-"""What is tried of a candidate that takes any."""
+"""The head sizes to try for a candidate that supports any."""
 
 
 def shrink(case: Case, fails: Callable[[Case], bool], head_dims: Sequence[int] = ()) -> Case:
-    """Each factor in turn as small, or as plain, as it goes while the case still fails.
+    """Reduces one factor after the other to the smallest or simplest value with which the case still fails.
 
-    Where failing is not monotonic in a size, a smaller case may exist.
+    If failing is not monotonic in a size, a smaller failing case may exist.
     """
     for factor in ("seq_len", "batch", "heads"):
         case = _smaller(case, factor, fails)
-    smaller = [each for each in sorted(head_dims or HEAD_DIMS) if each < case.workload.head_dim]
+    smaller = [size for size in sorted(head_dims or HEAD_DIMS) if size < case.workload.head_dim]
     for factor, values in (
         ("head_dim", smaller),
         ("causal", [False]),
         ("layout", [CONTIGUOUS]),
         ("distribution", [NORMAL]),
     ):
-        plainer = (_with(case, factor, value) for value in values)
-        case = next((each for each in plainer if each != case and fails(each)), case)
+        simpler = (_with(case, factor, value) for value in values)
+        case = next((other for other in simpler if other != case and fails(other)), case)
     return case
 
 
 def _smaller(case: Case, factor: str, fails: Callable[[Case], bool]) -> Case:
-    """Halves while that fails, then bisects towards the last size that did not."""
+    """Halves the size while the case fails, then bisects towards the last size that passed."""
     size: int = getattr(case.workload, factor)
     while size > 1 and fails(_with(case, factor, size // 2)):
         size //= 2
     between = range(size // 2 + 1, size)
-    found = bisect_left(between, True, key=lambda each: fails(_with(case, factor, each)))
+    found = bisect_left(between, True, key=lambda smaller: fails(_with(case, factor, smaller)))
     return _with(case, factor, between[found] if found < len(between) else size)
 
 

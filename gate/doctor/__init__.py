@@ -1,1 +1,1 @@
-"""What this machine can and cannot do, and how to fix it."""
+"""Diagnoses this machine: what it cannot do, and how to fix it."""

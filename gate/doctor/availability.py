@@ -1,4 +1,4 @@
-"""Whether a candidate can run on this machine, or what is missing and how to get it. Loads nothing of it."""
+"""Whether a candidate can run on this machine; if not, what is missing and how to install it. Loads no candidate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gate.records import SCHEMA_VERSION, Record
 
 @dataclass(frozen=True, slots=True)
 class ListedCandidate(Record):
-    """One candidate of the registry; `missing` is why it cannot run here, and the remedy."""
+    """One candidate of the registry; `missing` says why it cannot run here, with the remedy."""
 
     name: str
     summary: str
@@ -35,7 +35,7 @@ class ListedCandidate(Record):
 
 @dataclass(frozen=True, slots=True)
 class CandidateList(Record):
-    """The registry as one device sees it; `unreadable` says of each candidate that cannot be read why."""
+    """The candidates of the registry for one device; `unreadable` lists the errors of invalid descriptions."""
 
     device: str
     candidates: tuple[ListedCandidate, ...]
@@ -45,10 +45,10 @@ class CandidateList(Record):
 
 
 def list_candidates(kernels: Path, device: str) -> CandidateList:
-    """All candidates of a folder. Raises BadInputError where there is none."""
-    seen = list(all_candidates(kernels))
-    found = tuple(_listed(each, device) for each in seen if isinstance(each, Candidate))
-    return CandidateList(device, found, tuple(str(each) for each in seen if not isinstance(each, Candidate)))
+    """All candidates of a folder. Raises BadInputError if there are none."""
+    entries = list(all_candidates(kernels))
+    found = tuple(_listed(entry, device) for entry in entries if isinstance(entry, Candidate))
+    return CandidateList(device, found, tuple(str(entry) for entry in entries if not isinstance(entry, Candidate)))
 
 
 def _listed(candidate: Candidate, device: str) -> ListedCandidate:
@@ -65,14 +65,14 @@ def _listed(candidate: Candidate, device: str) -> ListedCandidate:
 
 
 def what_is_missing(candidate: Candidate, device: str) -> str | None:
-    """All that keeps it from running here on `device`, and the remedies; None where nothing does."""
-    looks = (_device, _compiler, _architecture, _triton, _libraries)
-    missing = [found for look in looks if (found := look(candidate, device))]
+    """Why the candidate cannot run here on `device`, with remedies; None if it can."""
+    checks = (_device, _compiler, _architecture, _triton, _libraries)
+    missing = [found for check in checks if (found := check(candidate, device))]
     return "; ".join(missing) or None
 
 
 def not_installed(candidate: Candidate) -> str | None:
-    """What it is built with, or its code loads beside torch, and is not installed, with the remedy."""
+    """The first missing compiler, or library that the candidate loads, with the remedy; None if all are installed."""
     return _compiler(candidate, "") or _triton(candidate, "") or _libraries(candidate, "")
 
 
@@ -81,7 +81,7 @@ def _device(candidate: Candidate, device: str) -> str | None:
         return None
     if candidate.devices != ("cuda",):
         return f"runs on {' or '.join(candidate.devices)}"
-    builds = ", but it builds" if candidate.language == "cuda" and find_tool("nvcc") else ""
+    builds = ", but it can be built" if candidate.language == "cuda" and find_tool("nvcc") else ""
     return f"no GPU{builds}"
 
 
@@ -98,7 +98,7 @@ def _architecture(candidate: Candidate, _: str) -> str | None:
         return None
     wanted = wanted_architectures()
     chosen = choose_architectures(candidate.architectures, wanted)
-    return None if chosen else f"none of its architectures runs where {wanted.by} asks"
+    return None if chosen else f"none of its architectures runs on {', '.join(wanted.architectures)} ({wanted.by})"
 
 
 def _triton(candidate: Candidate, _: str) -> str | None:
@@ -117,7 +117,7 @@ def _on_the_path(name: str) -> bool:
 
 
 def _known_to_the_loader(name: str) -> bool:
-    """Listed by ldconfig, which is in no user's PATH on Debian."""
+    """Whether ldconfig lists it; on Debian, ldconfig is not on a user's PATH."""
     command = shutil.which("ldconfig", path=os.pathsep.join((os.environ.get("PATH", ""), "/sbin", "/usr/sbin")))
     if command is None:
         return False
@@ -126,7 +126,7 @@ def _known_to_the_loader(name: str) -> bool:
 
 
 def _in_a_wheel(name: str) -> bool:
-    """In the `lib` of a package beside torch, where the wheels of NVIDIA's libraries are."""
+    """Whether it lies in the `lib` folder of a pip package: NVIDIA's wheels install their libraries there."""
     return any((folder / name).is_file() for folder in _wheels())
 
 

@@ -1,4 +1,4 @@
-"""What the GPU of this machine can and cannot do, and how to mend it."""
+"""Diagnoses this machine's GPU: what it cannot do, and how to fix it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ STATUS = Path("/proc/self/status")
 CAP_SYS_ADMIN = 1 << 21  # linux/capability.h
 MIN_DRIVER = 525  # the first that runs CUDA 12, which PyTorch is built for
 MIN_CAPABILITY = (8, 0)
-UNKNOWN = "the driver does not tell"
+UNKNOWN = "the driver does not report it"
 
 
 def gpu_findings(device: str) -> list[Finding]:
-    """The GPU that a measurement would use; `needed` where `device` is cuda."""
+    """Findings about the GPU that a measurement would use; they are `needed` if `device` is cuda."""
     names = nvml.gpu_names()
-    remedy = "install the NVIDIA driver (`nvidia-smi` must list a GPU); without one, --device cpu works"
+    remedy = "install the NVIDIA driver (`nvidia-smi` must list a GPU); without a GPU, use --device cpu"
     found = Finding("NVIDIA GPU", bool(names), ", ".join(names) or "none", remedy, needed=device == "cuda")
     return [found, *(_state(device) if names else [])]
 
@@ -32,8 +32,8 @@ def _state(device: str) -> list[Finding]:
             index = nvml.visible_index()
             gpu, now = nvml.describe_gpu(index), nvml.read_telemetry(index)
     except UnfitEnvironmentError as error:
-        said, _, remedy = str(error).partition("; ")
-        return [Finding("GPU answers", False, said, remedy, needed=device == "cuda")]
+        fault, _, remedy = str(error).partition("; ")
+        return [Finding("GPU answers", False, fault, remedy, needed=device == "cuda")]
     about_gpu = [finding(gpu) for finding in ABOUT_GPU]
     return [*about_gpu, *(finding(now) for finding in ABOUT_NOW), _counters()]
 
@@ -46,17 +46,17 @@ def _driver(gpu: Gpu) -> Finding:
 
 def _capability(gpu: Gpu) -> Finding:
     least = ".".join(map(str, MIN_CAPABILITY))
-    remedy = f"flash attention and the tensor-core candidates need {least}; the scalar ones run here too"
+    remedy = f"flash attention and the tensor-core candidates need {least}; use a scalar candidate, or another GPU"
     return Finding("compute capability", gpu.capability >= MIN_CAPABILITY, gpu.compute_capability, remedy)
 
 
 def _whole(gpu: Gpu) -> Finding:
-    remedy = "a slice shares its memory's bandwidth; `nvidia-smi -mig 0` (root) gives the whole GPU back"
+    remedy = "a MIG slice has a part of the bandwidth only; run `nvidia-smi -mig 0` (root) to use the whole GPU"
     return Finding("whole GPU (MIG off)", not gpu.mig, "a MIG slice" if gpu.mig else "whole", remedy)
 
 
 def _persistence(gpu: Gpu) -> Finding:
-    remedy = "`nvidia-smi -pm 1` (root): without it, each first use sets the GPU up anew"
+    remedy = "run `nvidia-smi -pm 1` (root); otherwise the driver initialises the GPU again for every run"
     return Finding("persistence mode", gpu.persistence is not False, _word(gpu.persistence), remedy)
 
 
@@ -66,7 +66,7 @@ def _clocks(gpu: Gpu) -> Finding:
         f"memory {_of(gpu.memory_clock_mhz, gpu.memory_clock_max_mhz)} MHz"
     )
     known = None not in (gpu.sm_clock_mhz, gpu.sm_clock_max_mhz)
-    return Finding("clocks", known, seen, "update the driver: without clocks a slow GPU looks like a slow kernel")
+    return Finding("clocks", known, seen, "update the driver; without clocks, a slow GPU looks like a slow kernel")
 
 
 def _of(now: int | None, most: int | None) -> str:
@@ -76,7 +76,7 @@ def _of(now: int | None, most: int | None) -> str:
 def _throttling(now: GpuState) -> Finding:
     known = now.throttle_reasons is not None
     seen = ", ".join(now.throttle_reasons or ()) or ("not at all" if known else UNKNOWN)
-    remedy = "better cooling or power supply, and a pause; `nvidia-smi -q -d PERFORMANCE` has the causes"
+    remedy = "improve cooling or power supply, or wait; `nvidia-smi -q -d PERFORMANCE` lists the causes"
     return Finding("not throttled", known and not now.slowed_by, seen, remedy)
 
 
@@ -88,7 +88,7 @@ def _temperature(now: GpuState) -> Finding:
 
 
 def _ecc(gpu: Gpu) -> Finding:
-    return Finding("ECC", True, _word(gpu.ecc), "")  # on or off, and many GPUs have none
+    return Finding("ECC", True, _word(gpu.ecc), "")  # on or off are both fine, and many GPUs have none
 
 
 def _errors(now: GpuState) -> Finding:
@@ -98,22 +98,22 @@ def _errors(now: GpuState) -> Finding:
 
 def _tenancy(now: GpuState) -> Finding:
     count = now.foreign_processes
-    others = "nobody else" if count == 0 else f"{count} other process{'es' if count != 1 else ''}"
+    others = "no other process" if count == 0 else f"{count} other process{'es' if count != 1 else ''}"
     seen = UNKNOWN if count is None else others
-    return Finding("GPU to itself", count == 0, seen, "end what else computes there: `nvidia-smi` lists it")
+    return Finding("GPU to itself", count == 0, seen, "end the other processes that use it; `nvidia-smi` lists them")
 
 
 def _telling(now: GpuState) -> Finding:
-    """Errors that ECC finds are left out: many GPUs have no ECC."""
+    """Whether the driver reports all telemetry. ECC errors are left out: many GPUs have no ECC."""
     absent = ", ".join(name for name in now.unmeasured if name != "ecc_errors")
     remedy = "without these a verdict is undecided; accept them by name in gate.toml (gates.accept_unmeasured)"
-    return Finding("driver tells what disturbs", not absent, f"not {absent}" if absent else "all", remedy)
+    return Finding("driver reports telemetry", not absent, f"not {absent}" if absent else "all of it", remedy)
 
 
 def _recovery(now: GpuState) -> Finding:
     action = now.needs
-    remedy = f"do what the driver asks for ({action}) before measuring" if action else ""
-    return Finding("GPU healthy", action is None, action or "needs nothing", remedy)
+    remedy = f"carry out the recovery action that the driver reports ({action}) before measuring" if action else ""
+    return Finding("GPU healthy", action is None, action or "no recovery needed", remedy)
 
 
 def _word(on: bool | None) -> str:
@@ -127,7 +127,7 @@ ABOUT_NOW: tuple[Callable[[GpuState], Finding], ...] = (
 
 
 def _counters() -> Finding:
-    """Whether Nsight Compute may read the hardware counters as this user."""
+    """Whether this user may read the hardware counters with Nsight Compute."""
     for_all = external_tool.parameter("RmProfilingAdminOnly")
     allowed = for_all == "0" or _is_admin()
     unknown = f"no {external_tool.PARAMETERS}"
@@ -140,7 +140,7 @@ def _counters() -> Finding:
 
 
 def _is_admin() -> bool:
-    """What the driver asks for is the capability: root in a container may lack it."""
+    """Whether this process has the capability that the driver checks; root in a container may lack it."""
     lines = STATUS.read_text().splitlines()
     held = next((line.split()[1] for line in lines if line.startswith("CapEff:")), "0")
     return bool(int(held, 16) & CAP_SYS_ADMIN)

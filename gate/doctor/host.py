@@ -1,4 +1,4 @@
-"""What this machine can and cannot do, and how to mend it."""
+"""Diagnoses this machine: packages, compilers, folders, processor, memory; and how to fix them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["Finding", "examine"]
 
 FREE_BYTES = 1 << 30
 BUSY_LOAD = 0.5
-"""Load average per processor beyond which timings are disturbed."""
+"""The load average per processor above which timings are disturbed."""
 
 
 def examine(device: str) -> list[Finding]:
-    """Everything that matters for measuring on `device`, the needed first."""
+    """All findings that matter for measuring on `device`; the needed ones come first."""
     findings = [
         *_packages(),
         *([_torch_for_gpus()] if device == "cuda" else []),
@@ -50,13 +50,13 @@ def _packages() -> list[Finding]:
 
 
 def _torch_for_gpus() -> Finding:
-    """Of the file that names the build: importing torch would take seconds."""
+    """The CUDA version that torch was built for. It reads torch's version.py: to import torch would take seconds."""
     spec = importlib.util.find_spec("torch")
     path = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
     toolkit = runpy.run_path(str(path)).get("cuda") if path and path.exists() else None
     remedy = "install the build of torch for the driver's CUDA: https://pytorch.org/get-started/locally"
-    seen = f"for CUDA {toolkit}" if toolkit else "a build for CPUs, or none"
-    return Finding("torch for GPUs", toolkit is not None, seen, remedy, needed=True)
+    build = f"for CUDA {toolkit}" if toolkit else "built for CPUs only, or missing"
+    return Finding("torch for GPUs", toolkit is not None, build, remedy, needed=True)
 
 
 def _version(package: str) -> str | None:
@@ -67,9 +67,9 @@ def _version(package: str) -> str | None:
 
 
 def _compiler() -> Finding:
-    said = first_output_line(*compiler_command().split(), "--version")
+    version = first_output_line(*compiler_command().split(), "--version")
     return Finding(
-        "C++ compiler", said is not None, said or "missing", "apt-get install g++, or set CXX", needed=True
+        "C++ compiler", version is not None, version or "missing", "apt-get install g++, or set CXX", needed=True
     )
 
 
@@ -106,7 +106,7 @@ def _cache() -> Finding:
 
 
 def _places(device: str) -> list[Finding]:
-    """What would keep a run from starting, fault by fault; one line where nothing would."""
+    """One finding for every fault that would keep a run from starting; one finding if there is none."""
     found = [fault.partition("; ") for fault in faults(LimitSettings(), device)]
     fine = Finding("folders and limits", True, "a run can start", "", needed=True)
     return [Finding("folders and limits", False, said, remedy, needed=True) for said, _, remedy in found] or [fine]
@@ -115,16 +115,21 @@ def _places(device: str) -> list[Finding]:
 def _processor() -> Finding:
     count = len(os.sched_getaffinity(0))
     return Finding(
-        "processors", count >= 2, f"{count} × {cpu_model()}", "timings on one processor are disturbed by all else"
+        "processors",
+        count >= 2,
+        f"{count} × {cpu_model()}",
+        "use two or more processors: on one, all other processes disturb the timings",
     )
 
 
 def _load() -> Finding:
     load = os.getloadavg()[0] / len(os.sched_getaffinity(0))
-    remedy = "stop what else runs here before measuring"
+    remedy = "stop other programs on this machine before measuring"
     return Finding("idle", load <= BUSY_LOAD, f"load {load:.2f} per processor", remedy)
 
 
 def _memory() -> Finding:
     size = memory_bytes() / 2**30
-    return Finding("memory", size >= 4, f"{size:.0f} GiB", "4 GiB at least, for the float64 oracle")
+    return Finding(
+        "memory", size >= 4, f"{size:.0f} GiB", "use a machine with 4 GiB or more: the float64 oracle needs them"
+    )

@@ -1,4 +1,4 @@
-"""What this machine can tell apart: SDPA against itself for a few seconds, before a candidate is judged."""
+"""Measures this machine's noise: an A/A trial of SDPA against itself for a few seconds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gate.session import Session
 SECONDS = 10.0
 MAX_REPLICATES = 50
 COARSE = 0.05
-"""The gate asks for a ratio under 0.95: a machine that sees no difference of 5% cannot answer."""
+"""The gate requires a ratio below 0.95: a machine that cannot detect a difference of 5% cannot decide."""
 
 
 def expected_noise(session: Session, workload: Workload, seconds: float = SECONDS) -> Finding:
-    """An A/A trial for about `seconds`, and the smallest difference that such a trial finds four times in five."""
+    """Runs an A/A trial for about `seconds`; finds the smallest difference it detects with 80% power."""
     backend = AVAILABLE[session.device][0]
     plan = replicate_request(workload, candidate_arms(PREFIX + backend, backend), session.settings, session.device)
     enough, started = session.settings.gates.min_replicates, time.monotonic()
@@ -36,9 +36,9 @@ def expected_noise(session: Session, workload: Workload, seconds: float = SECOND
 
 
 def noise_finding(trial: Trial, workload: Workload) -> Finding:
-    """The trial in words. The interval is not corrected for looks: the time ended the trial, not what it showed."""
+    """The finding of a trial. The interval needs no correction for interim analyses: time alone ended the trial."""
     item = f"noise at {workload}"
-    remedy = "end what else runs here, and see docs/dev_env.md; then only large differences are judged"
+    remedy = "stop other programs on this machine, and see docs/dev_env.md; otherwise only large differences count"
     seen = compare(Evaluation(workload, trial=replace(trial, looks=())), Policy())
     if trial.status is not Status.OK or seen is None or seen.smallest_difference is None:
         return Finding(item, False, trial.message or "no interval", remedy, needed=True)
@@ -47,4 +47,4 @@ def noise_finding(trial: Trial, workload: Workload) -> Finding:
 
 def _noise_text(seen: Comparison, replicates: int) -> str:
     again = f"{seen.baseline} against itself {seen.ratio}"
-    return f"sees ±{seen.smallest_difference:.1%} with {replicates} replicates ({again})"
+    return f"detects ±{seen.smallest_difference:.1%} with {replicates} replicates ({again})"

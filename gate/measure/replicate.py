@@ -140,7 +140,7 @@ def _overrun(plan: ReplicateRequest, executions: Mapping[str, Execution]) -> tup
     """The first (implementation, complaint) about writing beside a buffer: what is written there stays there."""
     for arm, execution in executions.items():
         if arm != EMPTY and (overrun := execution.overrun()):
-            return plan.arms[arm], f"wrote beside {', '.join(overrun)}"
+            return plan.arms[arm], f"wrote out of bounds of {', '.join(overrun)}"
     return None
 
 

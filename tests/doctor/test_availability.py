@@ -36,14 +36,14 @@ def test_where_nothing_is_missing_it_can_run(candidate):
 
 def test_without_a_gpu_it_still_builds_where_there_is_nvcc(candidate, monkeypatch):
     made = candidate()
-    assert what_is_missing(made, "cpu") == "no GPU, but it builds"
+    assert what_is_missing(made, "cpu") == "no GPU, but it can be built"
     monkeypatch.setattr(availability, "find_tool", lambda _: None)
     assert what_is_missing(made, "cpu").startswith("no GPU; no nvcc: install the CUDA toolkit")
 
 
 def test_a_gpu_that_is_asked_for_must_be_there(candidate, monkeypatch):
     monkeypatch.setattr(availability, "gpu_names", list)
-    assert what_is_missing(candidate(), "cuda") == "no GPU, but it builds"
+    assert what_is_missing(candidate(), "cuda") == "no GPU, but it can be built"
 
 
 def test_a_gpu_of_another_architecture_is_named(candidate, monkeypatch):

@@ -47,10 +47,10 @@ def test_a_healthy_gpu_has_nothing_to_mend(gpu):
         ("temperature", "41 °C"),
         ("ECC", "on"),
         ("memory errors", "0 uncorrected"),
-        ("GPU to itself", "nobody else"),
+        ("GPU to itself", "no other process"),
         ("persistence mode", "on"),
         ("whole GPU (MIG off)", "whole"),
-        ("GPU healthy", "needs nothing"),
+        ("GPU healthy", "no recovery needed"),
         ("hardware counters permitted", "everyone may"),
     ],
 )
@@ -90,7 +90,7 @@ def test_a_gpu_whose_throttle_reasons_are_unknown_is_not_called_unthrottled(gpu)
         gpu.errors[name] = nvml_fake.NOT_SUPPORTED
     told = findings()
     assert not told["not throttled"].present
-    assert "throttle_reasons" in told["driver tells what disturbs"].seen
+    assert "throttle_reasons" in told["driver reports telemetry"].seen
 
 
 @pytest.mark.parametrize(("driver", "recent"), [("525.60.13", True), ("520.61.05", False), ("unknown", False)])
@@ -106,8 +106,8 @@ def test_an_old_driver_is_told(driver, recent, gpu, monkeypatch):
         ("nvmlDeviceGetClockInfo", "clocks", False),
         ("nvmlSystemGetDriverVersion", "driver", False),
         ("nvmlDeviceGetComputeRunningProcesses", "GPU to itself", False),
-        ("nvmlDeviceGetViolationStatus", "driver tells what disturbs", False),
-        ("nvmlDeviceGetTotalEccErrors", "driver tells what disturbs", True),
+        ("nvmlDeviceGetViolationStatus", "driver reports telemetry", False),
+        ("nvmlDeviceGetTotalEccErrors", "driver reports telemetry", True),
         ("nvmlDeviceGetEccMode", "ECC", True),
         ("nvmlDeviceGetTotalEccErrors", "memory errors", True),
         ("nvmlDeviceGetMigMode", "whole GPU (MIG off)", True),

@@ -75,7 +75,7 @@ def test_a_map_shows_the_author_where(kernel_gate):
 def test_a_file_that_is_no_failure_is_one_line_and_64(kernel_gate, tmp_path):
     (tmp_path / "other.json").write_text("{}")
     other = kernel_gate("fuzz", "--repro", tmp_path / "other.json", *KERNELS)
-    assert (other.code, "is no fuzz-failure.json" in other.complaint) == (64, True)
+    assert (other.code, "is not a fuzz-failure.json" in other.complaint) == (64, True)
     answer = kernel_gate("fuzz", "--repro", "nothing.json", *KERNELS)
     assert answer.code == 64
     assert "nothing.json" in answer.complaint

@@ -67,7 +67,7 @@ CHEATS = {
     "kills_its_parent": crashes("returned 101"),  # 100 + EPERM
     "lazy_in_a_row": wrong("off by nan", "witness"),
     "no_write": wrong("were not written"),
-    "out_of_bounds": wrong("wrote beside out"),
+    "out_of_bounds": wrong("wrote out of bounds of out"),
     "python_answers_when_asked": wrong("call 0: off by nan", "witness"),
     "python_caches_by_pointer": wrong("on other inputs"),
     "python_caches_by_shape": wrong("on other inputs"),
@@ -108,8 +108,8 @@ CHEATS = {
     "sniffs_the_witness": wrong("off by nan", "witness"),
     "stale_output": wrong("on other inputs"),
     "traces_its_parent": crashes("returned 101"),  # 100 + EPERM
-    "writes_before_its_output": wrong("wrote beside out"),
-    "writes_beside_workspace": wrong("wrote beside workspace"),
+    "writes_before_its_output": wrong("wrote out of bounds of out"),
+    "writes_beside_workspace": wrong("wrote out of bounds of workspace"),
 }
 CUDA_CONTROLS = {
     "cuda_honest": RIGHT,
@@ -133,7 +133,7 @@ CUDA_CHEATS = {
     "cuda_says_done_early": wrong("off by nan", "witness"),
     "cuda_side_stream": wrong("the timed output is off", "trial"),
     "cuda_works_while_poisoned": wrong("call 0: off by nan", "witness"),
-    "cuda_writes_past_its_output": wrong("wrote beside out"),
+    "cuda_writes_past_its_output": wrong("wrote out of bounds of out"),
     "python_calls_sdpa": BORROWED,
     "python_patches_the_checks": wrong("call 0: off by", "witness"),
     "python_patches_the_clock": ("witness", Status.OK, UNDECIDED, "device clock -"),
