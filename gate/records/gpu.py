@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from gate.records.base import Record, require, require_counts
 
@@ -25,8 +26,8 @@ COUNTERS = (
 )  # fmt: skip
 """What a look at a GPU reads, and what some GPUs do not tell; `recovery_action` is younger than many drivers."""
 NO_ACTION = "none"
-FAR_BELOW = 0.75
-"""Of the highest SM clock. Clocks that the maker calls sustained are at 0.78 of it (L4, A100) or above."""
+FAR_BELOW = Fraction(3, 4)
+"""Of the highest SM clock; a file may claim one that no float holds. Clocks that the maker calls sustained are at 0.78 of it (L4, A100) or above."""
 
 
 @dataclass(frozen=True, slots=True)
