@@ -43,8 +43,8 @@ def command(
     measurement = measurement_of(load_evidence(cand))
     if sdpa is not None:
         measurement = join(measurement, measurement_of(load_evidence(sdpa)))
-    for path in (out, report):
-        options.check_writable(path)
+    options.check_writable(out, chars=1)  # without room for the whole file, there still is an answer
+    options.check_writable(report)
     run = judge_admitted(measurement, cand, settings, impl, device, required)
     try:
         click.echo(terminal(run))

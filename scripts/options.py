@@ -191,8 +191,11 @@ def session(device: str, settings: Settings) -> Iterator[Session]:
         yield Session(server, witness, device, settings, progress.show, read_telemetry)
 
 
-def check_writable(path: Path | None) -> None:
-    """Fails before a long measurement rather than after it. Raises UnwritableOutputError."""
+def check_writable(path: Path | None, chars: int = PROBE_CHARS) -> None:
+    """Fails before a long measurement rather than after it, if the file has no room for `chars` or may not be written.
+
+    Raises UnwritableOutputError or UnfitEnvironmentError.
+    """
     from gate.errors import GateError, UnwritableOutputError
     from gate.storage import write_text
 
@@ -201,7 +204,7 @@ def check_writable(path: Path | None) -> None:
             raise UnwritableOutputError(f"cannot write {path}: it is a folder; choose a file's path")
         probe = path.with_name(f".{path.name}.probe")
         try:
-            write_text(probe, " " * PROBE_CHARS)
+            write_text(probe, " " * chars)
         except GateError as error:
             raise type(error)(str(error).replace(str(probe), str(path))) from error
         probe.unlink()
