@@ -192,7 +192,7 @@ def session(device: str, settings: Settings) -> Iterator[Session]:
 
 
 def check_writable(path: Path | None, chars: int = PROBE_CHARS) -> None:
-    """Fails before a long measurement rather than after it, if the file has no room for `chars` or may not be written.
+    """Fails before a long measurement, not after it, if the file may not be written or has no room for `chars`.
 
     Raises UnwritableOutputError or UnfitEnvironmentError.
     """

@@ -13,8 +13,11 @@ import pytest
 from gate.machine import cuda_tools
 from gate.sandbox.client import WorkerServer
 from gate.session import Session
+from gate.witness import coordinator
 from tests.support import examples
 from tests.support.bare import make_bare_python
+
+WITNESS_BATCH_MS = coordinator.BATCH_MS["cpu"]
 
 
 def pytest_configure() -> None:
@@ -61,9 +64,16 @@ def gpu_servers(surroundings: None) -> Iterator[tuple[WorkerServer, WorkerServer
 
 
 @pytest.fixture
-def session(server: WorkerServer, witness_server: WorkerServer) -> Session:
-    """Where small measurements are made."""
+def session(server: WorkerServer, witness_server: WorkerServer, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Where small measurements are made, with short batches of the witness, which take most of their time."""
+    monkeypatch.setitem(coordinator.BATCH_MS, "cpu", WITNESS_BATCH_MS / 20)
     return Session(server, witness_server, "cpu", examples.settings(), lambda label, done, total: None)
+
+
+@pytest.fixture
+def full_witness_batches(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What users have, for a test that depends on what the witness sees of a candidate's time or later calls."""
+    monkeypatch.setitem(coordinator.BATCH_MS, "cpu", WITNESS_BATCH_MS)
 
 
 @pytest.fixture

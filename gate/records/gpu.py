@@ -27,7 +27,8 @@ COUNTERS = (
 """What a look at a GPU reads, and what some GPUs do not tell; `recovery_action` is younger than many drivers."""
 NO_ACTION = "none"
 FAR_BELOW = Fraction(3, 4)
-"""Of the highest SM clock; a file may claim one that no float holds. Clocks that the maker calls sustained are at 0.78 of it (L4, A100) or above."""
+"""Of the highest SM clock; a file may claim one that no float holds. Clocks
+that the maker calls sustained are at 0.78 of it (L4, A100) or above."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,14 @@ RUNGS = [
     for name in candidate_names(KERNELS)
     if tomllib.loads((KERNELS / name / "kernel.toml").read_text())["language"] == "cuda"
 ]
+FAST = ("cublas",)
+"""What nvcc compiles within seconds; it takes up to a minute for the others."""
 
 
 @needs_nvcc
-@pytest.mark.parametrize("name", RUNGS)
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in RUNGS]
+)
 def test_it_compiles_and_takes_no_more_than_it_claims(name, server):
     candidate = find_candidate(name, KERNELS)
     made = build(candidate, server, 120.0, ["8.9", "9.0a"])

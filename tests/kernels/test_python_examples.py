@@ -48,6 +48,7 @@ def made(server, pattern):
 COMPILED = {"load_inline": "attention_inline*.so", "torch_compile": "*.so", "numba_jit": "*.nbc"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "pattern"), COMPILED.items(), ids=COMPILED)
 def test_what_a_candidate_compiles_is_compiled_once_a_run_and_right(name, pattern, compiling):
     if name == "numba_jit":

@@ -40,7 +40,7 @@ WORKLOAD = examples.workload(heads=4, seq_len=256)
 
 
 @pytest.fixture
-def witnessed(session):
+def witnessed(session, full_witness_batches):
     """Measures an adversarial candidate against flash; returns what was seen of it, judged."""
     measure = replace(session.settings.measure, baseline="flash")
     small = replace(session, settings=replace(session.settings, measure=measure))
