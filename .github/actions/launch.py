@@ -27,6 +27,9 @@ MEASURING = ("build", "measure-sdpa", "measure-candidate", "run", "baseline", "f
 DRAWING = (*MEASURING, "gate")
 NEEDED_BY = {
     "torch": MEASURING,
+    "filelock": MEASURING,
+    "platformdirs": MEASURING,
+    "pyelftools": MEASURING,
     "ninja": MEASURING,
     "nvidia-ml-py": MEASURING,
     "setuptools": MEASURING,

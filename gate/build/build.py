@@ -7,7 +7,6 @@ read.
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import shutil
 import tempfile
@@ -235,13 +234,16 @@ def _locked(key: str) -> Iterator[None]:
 
     Raises UnfitEnvironmentError where the cache cannot be written.
     """
-    path = cache_root() / "locks" / key
+    from filelock import FileLock
+
+    lock = FileLock(cache_root() / "locks" / key)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
-    except OSError as error:
-        reason = f"cannot write the build cache at {path}: {error.strerror}"
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        reason = f"cannot lock the build cache at {lock.lock_file}: {getattr(error, 'strerror', None) or error}"
         raise UnfitEnvironmentError(f"{reason}; set KERNEL_GATE_CACHE to a folder that can be written") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        lock.release()

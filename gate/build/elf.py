@@ -6,15 +6,18 @@ For that, line numbers, symbols and the compiler's hashes of file names are left
 from __future__ import annotations
 
 import hashlib
+import io
 import re
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-ELF = b"\x7fELF"
-NO_BITS = 8  # elf.h: SHT_NOBITS
-SYMBOL = struct.Struct("<IBBHQQ")  # elf.h: Elf64_Sym
-UNDEFINED, FUNCTIONS = 0, (2, 10)  # elf.h: SHN_UNDEF; STT_FUNC, STT_GNU_IFUNC
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import Symbol, SymbolTableSection
+
+FUNCTIONS = ("STT_FUNC", "STT_LOOS")
+"""Types of symbols; the second is what elf.h calls STT_GNU_IFUNC on Linux."""
 HOST = re.compile(r"\.(text|rodata|data|bss|init|fini|tdata|tbss)\b.*")
 DEVICE = re.compile(r"\.(text\.|nv\.(constant|global|shared|info|local)).*")
 MODULE = re.compile(rb"[0-9a-f]{8}(_\d+_\w{1,80}?_cu_)[0-9a-f]{8}")
@@ -30,32 +33,40 @@ class Section:
     content: bytes
 
 
-def sections(file: bytes) -> Iterator[Section]:
-    """The sections of a 64-bit little-endian ELF file. Raises ValueError for anything else."""
-    if file[:6] != ELF + b"\x02\x01":
-        raise ValueError("not a 64-bit ELF file")
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Raises ValueError for whatever pyelftools raises: on a broken file that may be any exception."""
     try:
-        (table,) = struct.unpack_from("<Q", file, 0x28)
-        size, count, names = struct.unpack_from("<HHH", file, 0x3A)
-        headers = [struct.unpack_from("<IIQQQQIIQQ", file, table + size * number) for number in range(count)]
-    except (struct.error, OverflowError) as error:
-        raise ValueError(f"a truncated ELF file: {error}") from error
-    strings = headers[names][4] if count else 0
-    for name, kind, _, _, offset, length, *_ in headers:
-        content = b"" if kind == NO_BITS else file[offset : offset + length]
-        yield Section(file[strings + name :].partition(b"\0")[0].decode(errors="replace"), length, content)
+        yield
+    except Exception as error:
+        raise ValueError(f"not an ELF file, or a broken one: {error or type(error).__name__}") from error
+
+
+def sections(file: bytes) -> list[Section]:
+    """The sections of an ELF file. Raises ValueError for anything else."""
+    with _readable():
+        elf = ELFFile(io.BytesIO(file))
+        return [
+            Section(section.name, section["sh_size"], _content(file, section.header))
+            for section in elf.iter_sections()
+        ]
+
+
+def _content(file: bytes, header: Mapping[str, Any]) -> bytes:
+    """The bytes as they lie in the file: `Section.data` would unpack a compressed one to whatever size it claims."""
+    return b"" if header["sh_type"] == "SHT_NOBITS" else file[header["sh_offset"] :][: header["sh_size"]]
 
 
 def exported_functions(library: bytes) -> set[str]:
     """The functions that a shared library offers to whoever loads it. Raises ValueError for what is no library."""
-    content = {each.name: each.content for each in sections(library)}
-    symbols, names = content.get(".dynsym", b""), content.get(".dynstr", b"")
-    whole = symbols[: len(symbols) // SYMBOL.size * SYMBOL.size]
-    return {
-        names[name:].partition(b"\0")[0].decode(errors="replace")
-        for name, about, _, section, _, _ in SYMBOL.iter_unpack(whole)
-        if section != UNDEFINED and about & 0xF in FUNCTIONS
-    }
+    with _readable():
+        table = ELFFile(io.BytesIO(library)).get_section_by_name(".dynsym")
+        symbols = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
+        return {symbol.name for symbol in symbols if _is_exported_function(symbol)}
+
+
+def _is_exported_function(symbol: Symbol) -> bool:
+    return symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] in FUNCTIONS
 
 
 def fingerprint(library: bytes, cubins: list[bytes]) -> str:

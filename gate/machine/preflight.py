@@ -6,12 +6,15 @@ remedy, and is never laid to a candidate.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from gate.errors import UnfitEnvironmentError
 from gate.machine.scratch import parent_folder
@@ -71,13 +74,13 @@ def cache_root() -> Path:
     chosen = os.environ.get("KERNEL_GATE_CACHE")
     if chosen:
         return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return Path(base or Path.home() / ".cache") / "kernel-gate"
-    except RuntimeError as error:
-        raise UnfitEnvironmentError(
-            "this user has no home folder (HOME is not set); set HOME, or KERNEL_GATE_CACHE to a folder for builds"
-        ) from error
+    with contextlib.suppress(RuntimeError):  # no home folder
+        root = user_cache_path("kernel-gate")
+        if root.is_absolute():
+            return root
+    raise UnfitEnvironmentError(
+        "this user has no home folder (HOME is not set); set HOME, or KERNEL_GATE_CACHE to a folder for builds"
+    )
 
 
 def cache_folder_faults() -> Iterator[str]:

@@ -6,6 +6,9 @@ exit to standard output. A job runs in a session of its own, as the leader of it
 to a pipe. When it is over, by whatever way, all that it started is killed: this process is the subreaper of its
 descendants, so that it also finds a daemon that forked twice. Then the job's temporary folder
 (gate/machine/scratch.py) is removed.
+
+Supervision is our own code because pools of processes (concurrent.futures, loky) trust what they run, and psutil
+finds no descendant whose parent has ended.
 """
 
 from __future__ import annotations

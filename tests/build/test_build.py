@@ -1,13 +1,15 @@
 import ctypes
-import fcntl
 import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from gate.build import cache_key
 from gate.build.build import build, cached_build
@@ -103,15 +105,16 @@ def test_nothing_is_cached_before_it_is_built(candidate, cache):
 
 def test_two_builds_at_once_compile_once(candidate, cache, monkeypatch):
     """The second waits for the first and finds what it made; the first goes on once the second has come so far."""
-    results, second_is_there, lock = [], threading.Event(), fcntl.flock
+    results, second_is_there = [], threading.Event()
     other = threading.Thread(target=lambda: results.append(build(candidate, compiler, 1.0)))
 
-    def flock(file, operation):
-        try:
-            lock(file, operation | fcntl.LOCK_NB)
-        except BlockingIOError:
-            second_is_there.set()
-            lock(file, operation)
+    class Lock(FileLock):
+        def acquire(self, **options):
+            try:
+                return super().acquire(timeout=0)
+            except Timeout:
+                second_is_there.set()
+                return super().acquire(**options)
 
     def meanwhile():
         if other.ident:
@@ -120,12 +123,21 @@ def test_two_builds_at_once_compile_once(candidate, cache, monkeypatch):
             other.start()
             assert second_is_there.wait(DEADLINE_S)
 
-    monkeypatch.setattr("gate.build.build.fcntl.flock", flock)
+    monkeypatch.setattr("filelock.FileLock", Lock)
     compiler = Compiler(meanwhile=meanwhile)
     results.append(build(candidate, compiler, 1.0))
     other.join()
     assert compiler.count == 1
     assert sorted(result.cached for result in results) == [False, True]
+
+
+def test_a_build_that_was_ended_holds_up_no_other(candidate, cache):
+    key = request_key(candidate)
+    hold = f"import os, filelock; filelock.FileLock('{cache}/locks/{key}').acquire(); os._exit(9)"
+    (cache / "locks").mkdir(parents=True)
+    assert subprocess.run([sys.executable, "-c", hold], check=False).returncode == 9
+    assert (cache / "locks" / key).exists()
+    assert build(candidate, Compiler(), 1.0).status is Status.OK
 
 
 @pytest.mark.parametrize("lost", ["the library", "the record", "half of the record", "both"])
@@ -442,6 +454,7 @@ def test_a_cache_that_cannot_be_written_is_an_unfit_machine(candidate, monkeypat
         ({"KERNEL_GATE_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
         ({"XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/b/kernel-gate"),
         ({"HOME": "/c"}, "/c/.cache/kernel-gate"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/c"}, "/c/.cache/kernel-gate"),  # XDG: to be ignored
     ],
 )
 def test_the_cache_is_where_the_environment_says(variables, root, monkeypatch):

@@ -1,5 +1,6 @@
 """Machine code without a GPU: instructions are counted, and two builds compared."""
 
+import contextlib
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -147,7 +148,17 @@ def test_every_kernel_has_a_row_with_what_matters(codes):
 @pytest.mark.parametrize("content", [b"", b"#!/bin/sh", b"\x7fELF\x02\x01", b"\x7fELF\x02\x01" + b"\xff" * 80])
 def test_what_is_no_library_has_no_sections(content):
     with pytest.raises(ValueError, match="ELF"):
-        list(sections(content))
+        sections(content)
+
+
+def test_a_library_that_is_broken_anywhere_is_read_or_refused_in_one_way():
+    whole = elf({".dynstr": b"\0a\0", ".dynsym": symbol(1, FUNCTION, HERE) * 3, ".text": b"call"})
+    for at in range(len(whole)):
+        for broken in (whole[:at], whole[:at] + b"\xff" + whole[at + 1 :]):
+            with contextlib.suppress(ValueError):  # and no other
+                exported_functions(broken)
+            with contextlib.suppress(ValueError):
+                sections(broken)
 
 
 @needs_nvcc
@@ -192,12 +203,16 @@ def symbol(name: int, about: int, section: int) -> bytes:
 
 def test_a_library_exports_the_functions_that_it_defines():
     table = [symbol(1, FUNCTION, HERE), symbol(3, VARIABLE, HERE), symbol(5, FUNCTION, UNDEFINED)]
-    library = {".dynstr": b"\0a\0b\0c\0d\0", ".dynsym": b"".join([*table, symbol(7, INDIRECT, HERE), b"rest"])}
+    library = {".dynstr": b"\0a\0b\0c\0d\0", ".dynsym": b"".join([*table, symbol(7, INDIRECT, HERE)])}
     assert exported_functions(elf(library)) == {"a", "d"}
 
 
 def test_what_has_no_symbols_exports_nothing():
     assert exported_functions(elf({".text": b"call"})) == set()
+
+
+KINDS = {".dynstr": (3, 0, 0), ".dynsym": (11, 1, 24)}
+"""elf.h: SHT_STRTAB; SHT_DYNSYM, whose names are in the first section, and the size of a symbol."""
 
 
 def elf(content):
@@ -206,10 +221,11 @@ def elf(content):
     bodies, headers, at = b"", [struct.pack("<IIQQQQIIQQ", *[0] * 10)], 64
     for name, body in (*content.items(), (".shstrtab", names)):
         start = names.index(b"\0" + name.encode() + b"\0") + 1
-        headers.append(struct.pack("<IIQQQQIIQQ", start, 1, 0, 0, at + len(bodies), len(body), 0, 0, 1, 0))
+        kind, link, entry = KINDS.get(name, (1, 0, 0))
+        headers.append(struct.pack("<IIQQQQIIQQ", start, kind, 0, 0, at + len(bodies), len(body), link, 0, 1, entry))
         bodies += body
     head = bytearray(64)
-    head[:6] = b"\x7fELF\x02\x01"
+    head[:7] = b"\x7fELF\x02\x01\x01"
     struct.pack_into("<Q", head, 0x28, at + len(bodies))
     struct.pack_into("<HHH", head, 0x3A, 64, len(headers), len(headers) - 1)
     return bytes(head) + bodies + b"".join(headers)

@@ -83,10 +83,11 @@ def test_a_cache_that_cannot_be_created_is_named(place, monkeypatch, tmp_path):
 
 
 def test_without_a_home_the_cache_needs_a_folder_of_its_own(monkeypatch):
-    def no_home():
-        raise RuntimeError("Could not determine home directory.")
+    def no_home(user=None):
+        raise KeyError("no such user")
 
-    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr("pwd.getpwuid", no_home)
+    monkeypatch.delenv("HOME")
     for name in ("KERNEL_GATE_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UnfitEnvironmentError, match=r"no home folder .*set HOME, or KERNEL_GATE_CACHE"):
