@@ -1,1 +1,1 @@
-"""What follows from the evidence: comparisons, counters, the roofline, explanations. Pure."""
+"""Derives numbers and explanations from the evidence: comparisons, counters, roofline. Pure."""

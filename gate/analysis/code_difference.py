@@ -1,4 +1,4 @@
-"""Two builds of a candidate: what changed in the machine code. Where nothing did, measuring again tells nothing."""
+"""Compares the machine code of two builds of a candidate. If it is identical, a new measurement is not needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESOURCES = ("registers", "shared_bytes", "spill_bytes", "stack_bytes")
 
 @dataclass(frozen=True, slots=True)
 class Static(Record):
-    """A build without running it: its kernels' code, and a fingerprint of all that decides how it runs."""
+    """Static view of a build: its kernels' machine code, and a fingerprint of all that decides how it runs."""
 
     impl: str
     fingerprint: str
@@ -23,18 +23,18 @@ class Static(Record):
 
 @dataclass(frozen=True, slots=True)
 class KernelChange(Record):
-    """What differs in one kernel on one architecture: counts before and after, by name."""
+    """The difference in one kernel on one architecture: (count before, count after) by name."""
 
     kernel: str
     architecture: str
     what: str
-    """added, removed, changed, or moved: other instructions, though as many of each kind."""
+    """added, removed, changed, or moved (other instructions, but equal counts of each kind)."""
     counts: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference(Record):
-    """From one build to another. `identical`: both run alike, on the host and on the GPU."""
+    """The difference between two builds. `identical`: host code and GPU code are the same."""
 
     before: Static
     after: Static
@@ -44,7 +44,7 @@ class Difference(Record):
 
 
 def compare_builds(before: Static, after: Static) -> Difference:
-    """Kernel by kernel, those of one name and architecture."""
+    """Compares kernels with equal name and architecture."""
     changes = tuple(_changes(before, after))
     return Difference(before, after, not changes and before.fingerprint == after.fingerprint, changes)
 
@@ -55,7 +55,7 @@ def _changes(before: Static, after: Static) -> Iterator[KernelChange]:
         if old is None:
             yield KernelChange(code.kernel, code.architecture, "added", {"instructions": (0, code.instructions)})
         elif old.digest != code.digest:
-            counts = {**_mixes(old, code), **_taken(before, after, code)}
+            counts = {**_mixes(old, code), **_resource_changes(before, after, code)}
             yield KernelChange(code.kernel, code.architecture, "changed" if counts else "moved", counts)
     for code in before.codes:
         if _like(code, after.codes) is None:
@@ -64,7 +64,7 @@ def _changes(before: Static, after: Static) -> Iterator[KernelChange]:
 
 def _like(code: MachineCode, others: Sequence[MachineCode]) -> MachineCode | None:
     same = (other for other in others if other.architecture == code.architecture)
-    return next((each for each in same if same_kernel(each.kernel, code.kernel)), None)
+    return next((match for match in same if same_kernel(match.kernel, code.kernel)), None)
 
 
 def _mixes(old: MachineCode, new: MachineCode) -> dict[str, tuple[int, int]]:
@@ -75,8 +75,8 @@ def _mixes(old: MachineCode, new: MachineCode) -> dict[str, tuple[int, int]]:
     return {name: pair for name, pair in counts.items() if pair[0] != pair[1]}
 
 
-def _taken(before: Static, after: Static, code: MachineCode) -> dict[str, tuple[int, int]]:
-    """What the compiler says that each takes, where it differs."""
+def _resource_changes(before: Static, after: Static, code: MachineCode) -> dict[str, tuple[int, int]]:
+    """The resources that differ, from the compiler's report."""
     old, new = (_resources(side.resources, code) for side in (before, after))
     if old is None or new is None:
         return {}
@@ -86,4 +86,4 @@ def _taken(before: Static, after: Static, code: MachineCode) -> dict[str, tuple[
 
 def _resources(resources: Sequence[KernelResources], code: MachineCode) -> KernelResources | None:
     same = (kernel for kernel in resources if kernel.architecture == code.architecture)
-    return next((each for each in same if same_kernel(each.kernel, code.kernel)), None)
+    return next((match for match in same if same_kernel(match.kernel, code.kernel)), None)

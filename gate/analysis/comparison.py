@@ -1,4 +1,4 @@
-"""Trial to Comparison: how much time the candidate takes over the baseline, and how sure that is."""
+"""Computes the comparison of a trial: the ratio of candidate time to baseline time, and its interval."""
 
 from __future__ import annotations
 
@@ -27,13 +27,11 @@ from gate.stats.interval import log_ratios, paired_ratio, smallest_difference, u
 from gate.stats.sequential import alpha_at
 
 NOISY_CV = 0.12
-UNPAIRED = (
-    "candidate and baseline were not interleaved: weaker evidence, with a wider interval, than one trial of both"
-)
+UNPAIRED = "candidate and baseline were not timed in one trial: weaker evidence with a wider interval"
 
 
 def compare(evaluation: Evaluation, policy: Policy) -> Comparison | None:
-    """The candidate's comparison on one workload, or None where there is nothing to compare."""
+    """The candidate's comparison on one workload; None if the trial failed or has no baseline."""
     trial, sdpa = evaluation.trial, evaluation.sdpa
     if trial is None or trial.status is not Status.OK:
         return None
@@ -45,13 +43,13 @@ def compare(evaluation: Evaluation, policy: Policy) -> Comparison | None:
 
 
 def join(measurement: Measurement, sdpa: Measurement) -> Measurement:
-    """A candidate's measurement with SDPA's trials beside it, workload by workload, in place of its own.
+    """A candidate's measurement in which SDPA's trials are replaced by those of `sdpa`, workload by workload.
 
-    Raises BadInputError where the two were not measured on the same kind of device, or are the wrong way round.
+    Raises BadInputError if the device models differ or the two measurements are swapped.
     """
     same_device(measurement, sdpa)
     if measurement.impl is None and sdpa.impl is not None:
-        raise BadInputError(f"--cand holds no candidate, and --sdpa holds {sdpa.impl}; give them the other way round")
+        raise BadInputError(f"--cand contains no candidate, but --sdpa contains {sdpa.impl}; swap the two files")
     found = {evaluation.workload: evaluation for evaluation in sdpa.evaluations if evaluation.sdpa is not None}
     joined = tuple(_beside(evaluation, found.get(evaluation.workload)) for evaluation in measurement.evaluations)
     return replace(measurement, evaluations=joined)
@@ -65,19 +63,19 @@ def _beside(evaluation: Evaluation, sdpa: Evaluation | None) -> Evaluation:
 
 
 def same_device(one: Measurement, other: Measurement) -> None:
-    """Raises BadInputError where two measurements come from different models of device."""
-    ours, theirs = one.environment.device_name, other.environment.device_name
-    if ours != theirs:
-        raise BadInputError(f"measured on {ours} and on {theirs}: not comparable; measure both on one machine")
+    """Raises BadInputError if two measurements come from different device models."""
+    names = one.environment.device_name, other.environment.device_name
+    if names[0] != names[1]:
+        raise BadInputError(f"not comparable: measured on {names[0]} and on {names[1]}; measure both on one machine")
 
 
 def fastest(sdpa: Trial) -> str:
-    """The backend's arm with the smallest median."""
+    """The arm of the SDPA backend with the smallest median time."""
     return min((arm for arm in sdpa.median_ms if arm != EMPTY), key=lambda arm: sdpa.median_ms[arm])
 
 
 def chosen_backends(evaluations: Iterable[Evaluation]) -> str | None:
-    """The baselines that a candidate was timed against, without their prefix: `cudnn, flash`; None where none was."""
+    """The baselines of all trials, without prefix: `cudnn, flash`; None if there are none."""
     trials = [
         evaluation.trial
         for evaluation in evaluations
@@ -126,7 +124,7 @@ def _unpaired(evaluation: Evaluation, trial: Trial, sdpa: Trial, policy: Policy)
 
 
 def _alpha(trial: Trial, policy: Policy) -> float:
-    """What the interval of a trial that stopped where this one did may spend."""
+    """The alpha available at the interim analysis at which this trial stopped."""
     return alpha_at(policy.alpha, trial.looks, len(trial.replicates))
 
 
@@ -163,10 +161,10 @@ def _noise(trial: Trial, *arms: str) -> tuple[str, ...]:
 
 
 def _surroundings(trial: Trial) -> tuple[str, ...]:
-    """What the GPU's telemetry says, which arms no graph could be made of, and whether there were fewer rounds."""
+    """Warnings on telemetry, on arms without a CUDA graph, and on a reduced number of rounds."""
     looks = [replicate.telemetry.warnings for replicate in trial.replicates if replicate.telemetry]
     direct = dict.fromkeys(arm for replicate in trial.replicates for arm in replicate.direct)
-    launched = tuple(f"{arm} was launched directly: no graph could be made of it" for arm in direct)
+    launched = tuple(f"{arm} was launched directly: CUDA graph capture failed" for arm in direct)
     return (*dict.fromkeys(warning for warnings in looks for warning in warnings), *launched, *_fewer_rounds(trial))
 
 
@@ -174,13 +172,13 @@ def _fewer_rounds(trial: Trial) -> tuple[str, ...]:
     taken, planned = len(trial.replicates[0].times_ms), trial.planned_rounds
     if planned is None:
         return ()
-    return (f"timed with {taken} of {planned} rounds a replicate: more do not fit limits.replicate_s",)
+    return (f"only {taken} of {planned} rounds per replicate fit into limits.replicate_s",)
 
 
 def is_clear(comparison: Comparison | None, policy: Policy) -> bool:
     """Whether a trial may stop early: the whole interval lies on one side of the threshold.
 
-    To stop as soon as the gates would pass is another thing: a candidate at the threshold would get three tries.
+    Stopping as soon as the gates pass would be wrong: it gives a candidate at the threshold several attempts.
     """
     if comparison is None or comparison.ratio.low is None or comparison.ratio.high is None:
         return False
@@ -188,7 +186,7 @@ def is_clear(comparison: Comparison | None, policy: Policy) -> bool:
 
 
 def gated_ms(evaluation: Evaluation) -> float | None:
-    """The candidate's median less the empty launch's: what its kernels should take, gaps between them included."""
+    """The candidate's median minus the empty launch's, in ms: the time of its kernels and the gaps between them."""
     trial = evaluation.trial
     if trial is None or not trial.replicates or not trial.has(CANDIDATE, EMPTY):
         return None

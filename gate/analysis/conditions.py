@@ -1,4 +1,4 @@
-"""What a sentence about a call rests on: the counters it names, and when it is true."""
+"""Rules for sentences about a call: the counters that a sentence needs, and the condition."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from gate.analysis.derived import Bound, Derived
 
 LOW_OCCUPANCY_PCT = 25.0
 NOTABLE = 0.10
-"""Shares from here on are worth a sentence."""
+"""Shares at or above this are reported."""
 NOTABLE_SPILLS = 0.005
 EXCESS = 1.5
-"""Memory traffic over the least that is needed, from here on."""
+"""Memory traffic over the necessary minimum: ratios at or above this are reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What rules look at: a call, and the baseline's on the same workload where that was counted too."""
+    """Input of the rules: a call, and the baseline's call on the same workload, if counted."""
 
-    it: Derived
+    call: Derived
     baseline: Derived | None = None
 
     def at(self, name: str) -> float:
-        """A counter of the whole call; NaN where it is not measured, of which no comparison is true."""
-        value = self.it.total(name)
+        """A counter of the whole call; NaN if it is not measured, so every comparison with it is false."""
+        value = self.call.total(name)
         return float("nan") if value is None else value
 
 
 @dataclass(frozen=True, slots=True)
 class ExplanationRule:
-    """A sentence, when it is true, and the counters that it names: without one of them it is not said."""
+    """A sentence, its condition, and the counters that it needs."""
 
     name: str
     when: Callable[[Subject], bool]
@@ -38,33 +38,33 @@ class ExplanationRule:
     names: tuple[str, ...] = ()
 
     def holds(self, subject: Subject) -> bool:
-        """Whether to say it."""
-        return all(subject.it.total(name) is not None for name in self.names) and self.when(subject)
+        """Whether all its counters are measured and its condition is true."""
+        return all(subject.call.total(name) is not None for name in self.names) and self.when(subject)
 
 
 def bound_is(bound: Bound) -> Callable[[Subject], bool]:
-    """Whether that is what bounds the call."""
-    return lambda subject: subject.it.bound is bound
+    """A condition: the call is bound by `bound`."""
+    return lambda subject: subject.call.bound is bound
 
 
 def over(share: float | None, border: float) -> bool:
-    """Whether a share is known, and at least that."""
+    """Whether a share is known and at least `border`."""
     return share is not None and share >= border
 
 
-def says(words: str) -> Callable[[Subject], str]:
-    """The same for every subject."""
-    return lambda subject: words  # noqa: ARG005
+def states(text: str) -> Callable[[Subject], str]:
+    """The same sentence for every subject."""
+    return lambda subject: text  # noqa: ARG005
 
 
 def conflicts(subject: Subject) -> bool:
-    """Bank conflicts in shared memory worth a word."""
-    return over(subject.it.conflict_share, NOTABLE)
+    """Notable bank conflicts in shared memory."""
+    return over(subject.call.conflict_share, NOTABLE)
 
 
 def uncoalesced(subject: Subject) -> bool:
-    """Sectors of global memory that are moved in vain."""
-    return over(subject.it.uncoalesced_share, NOTABLE)
+    """Notable waste of global memory sectors by uncoalesced accesses."""
+    return over(subject.call.uncoalesced_share, NOTABLE)
 
 
 def no_tensor_cores(subject: Subject) -> bool:
@@ -73,5 +73,5 @@ def no_tensor_cores(subject: Subject) -> bool:
 
 
 def low_occupancy(subject: Subject) -> bool:
-    """Few warps to hide latency behind."""
+    """Too few active warps to hide latency."""
     return subject.at("occupancy_pct") < LOW_OCCUPANCY_PCT

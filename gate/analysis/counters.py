@@ -1,6 +1,6 @@
-"""What is counted, under names of our own: versions of Nsight Compute rename metrics, and a record outlives them.
+"""The counters, under stable names: versions of Nsight Compute rename their metrics.
 
-A metric has several spellings, the preferred one first; each is one of Nsight Compute's names, or several to add up.
+A metric has several spellings, the preferred one first. A spelling is one Nsight Compute name, or several to add up.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from enum import StrEnum
 
 Spelling = tuple[str, ...]
 SECTOR_BYTES = 32
-"""What caches and memory move at once."""
+"""Size of a memory transaction."""
 UNLISTED = ("launch__", "memory_", "derived__", "sm__maximum_warps_")
-"""Begin the names that `ncu --query-metrics` leaves out, though it can read them."""
+"""Prefixes of names that `ncu --query-metrics` does not list although ncu can read them."""
 
 
 class Summary(StrEnum):
-    """How kernels of one call add up to the call."""
+    """How the values of a call's kernels combine into one value."""
 
     SUM = "sum"
     TIME = "time"
-    """The mean, each kernel weighted by its duration."""
+    """The mean, weighted by the kernels' durations."""
     LONGEST = "longest"
-    """That of the kernel which takes longest."""
+    """The value of the longest kernel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One counter: how it is spelled, and how it adds up over kernels."""
+    """One counter: its spellings, and how it combines over kernels."""
 
     name: str
     spellings: tuple[Spelling, ...]
@@ -98,7 +98,7 @@ LIMITERS: Mapping[str, str] = {
     "warps": "launch__occupancy_limit_warps",
     "blocks": "launch__occupancy_limit_blocks",
 }
-"""What may keep more blocks from a multiprocessor; the counter is how many it leaves room for."""
+"""What limits the blocks of a multiprocessor; the counter is the largest number of blocks that it allows."""
 LIMIT = "limit: "
 
 STALLS: Mapping[str, tuple[str, ...]] = {
@@ -122,40 +122,39 @@ STALLS: Mapping[str, tuple[str, ...]] = {
     "texture queue": ("tex_throttle",),
     "fixed latency": ("wait",),
 }
-"""What a warp waits for between two of its instructions, and Nsight Compute's words for it. In cycles per instruction
-that the multiprocessor issues, averaged over warps."""
+"""Stall reasons, and Nsight Compute's names for them. Values: cycles per issued instruction, averaged over warps."""
 STALL = "stall: "
 WAITING = "smsp__average_warps_issue_stalled_{}_per_issue_active.ratio"
 
 METRICS: tuple[Metric, ...] = (
     *_COUNTERS,
     *(_one(LIMIT + name, Summary.LONGEST, spelling) for name, spelling in LIMITERS.items()),
-    *(_one(STALL + name, Summary.TIME, *map(WAITING.format, words)) for name, words in STALLS.items()),
+    *(_one(STALL + name, Summary.TIME, *map(WAITING.format, spellings)) for name, spellings in STALLS.items()),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenMetrics:
-    """The spelling to ask for of each metric; those without one are missing."""
+    """The spelling to request for each metric; metrics without one are missing."""
 
     spellings: Mapping[str, Spelling]
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """Nsight Compute's names, each once."""
+        """The Nsight Compute names to request, without duplicates."""
         return tuple(dict.fromkeys(name for spelling in self.spellings.values() for name in spelling))
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Our names of what cannot be asked for."""
+        """Names of metrics that cannot be requested."""
         return tuple(metric.name for metric in METRICS if metric.name not in self.spellings)
 
 
 def choose_metrics(known: Collection[str] = (), refused: Collection[str] = ()) -> ChosenMetrics:
-    """Of each metric the first spelling that is known.
+    """The first known spelling of each metric.
 
-    `known` are names without their suffixes, as `ncu --query-metrics` lists them; with none, all are taken to be.
-    `refused` are names that were asked for in vain.
+    `known`: names without suffix, as `ncu --query-metrics` lists them; if empty, every name counts as known.
+    `refused`: names that ncu has rejected.
     """
 
     def possible(spelling: Spelling) -> bool:
@@ -169,19 +168,19 @@ def _is_known(name: str, known: Collection[str]) -> bool:
     return not known or name.startswith(UNLISTED) or name.partition(".")[0] in known
 
 
-def named_counters(seen: Mapping[str, float]) -> dict[str, float]:
-    """Our names and values of what Nsight Compute reported under its own: the first spelling that is all there."""
-    return dict(_named(seen))
+def named_counters(reported: Mapping[str, float]) -> dict[str, float]:
+    """Converts Nsight Compute's names to stable names, by the first spelling that is completely reported."""
+    return dict(_named(reported))
 
 
-def _named(seen: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+def _named(reported: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     for metric in METRICS:
-        whole = (spelling for spelling in metric.spellings if all(name in seen for name in spelling))
-        if spelling := next(whole, None):
-            yield metric.name, sum(seen[name] for name in spelling)
+        complete = (spelling for spelling in metric.spellings if all(name in reported for name in spelling))
+        if spelling := next(complete, None):
+            yield metric.name, sum(reported[name] for name in spelling)
 
 
 def absent_counters(names: Iterable[Collection[str]]) -> tuple[str, ...]:
-    """Our names that none of these has, one collection a kernel."""
-    seen = {name for spelling in names for name in spelling}
-    return tuple(metric.name for metric in METRICS if metric.name not in seen)
+    """Names of metrics that no kernel has; `names` holds one collection for each kernel."""
+    present = {name for kernel in names for name in kernel}
+    return tuple(metric.name for metric in METRICS if metric.name not in present)

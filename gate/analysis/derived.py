@@ -1,4 +1,4 @@
-"""What follows from counters: speeds, shares, the roofline, and what bounds a call. Pure."""
+"""Derives rates, shares, the roofline and the bound of a call from its counters. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from gate.analysis.roofline import peak_bytes_per_s, peak_flops_per_s
 from gate.records import Ceilings, Gpu, KernelCounters, Profile, Workload
 
 BUSY_PCT = 60.0
-"""From here on a unit counts as the bottleneck: the border of Nsight Compute's own speed-of-light rule."""
+"""A unit at or above this share of peak is the bottleneck; the threshold of Nsight Compute's speed-of-light rule."""
 LAUNCH_NS = 2000.0
-"""A kernel that does nothing takes 1.6 µs by Nsight Compute on an H200: what is about as short is overhead."""
+"""An empty kernel takes 1.6 µs by Nsight Compute on an H200; a kernel about as short is launch overhead."""
 NOT_WAITING = ("selected", "not selected")
-"""Stalls by name only: the warp issues, or could have."""
+"""Not real stalls: the warp issues, or could issue."""
 OVER = {metric.name: metric.over for metric in METRICS}
 
 
 class Bound(StrEnum):
-    """What a call is bound by."""
+    """What limits a call's speed."""
 
     MEMORY = "memory"
     COMPUTE = "compute"
@@ -30,32 +30,32 @@ class Bound(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Roof:
-    """The device's ceilings, where they are known."""
+    """The device's ceilings; None if unknown."""
 
     bytes_per_s: float | None
     flops_per_s: float | None
 
     @property
     def ridge(self) -> float | None:
-        """The intensity (flops a byte) from which on arithmetic limits; None where a ceiling is not known."""
+        """The intensity (flops per byte) above which arithmetic is the limit; None if a ceiling is unknown."""
         return self.flops_per_s / self.bytes_per_s if self.flops_per_s and self.bytes_per_s else None
 
     def flops_at(self, intensity: float) -> float | None:
-        """The most arithmetic that traffic of this intensity (flops a byte) allows."""
+        """The highest throughput (flops per second) at this intensity (flops per byte)."""
         if self.bytes_per_s is None or self.flops_per_s is None:
             return None
         return min(self.flops_per_s, intensity * self.bytes_per_s)
 
 
 def theoretical_roof(gpu: Gpu | None, workload: Workload) -> Roof:
-    """By the highest clocks and the width of the units."""
+    """Ceilings from the maximum clocks and the width of the units."""
     if gpu is None:
         return Roof(None, None)
     return Roof(peak_bytes_per_s(gpu), peak_flops_per_s(gpu, workload.dtype))
 
 
 def measured_roof(ceilings: Ceilings | None, workload: Workload) -> Roof:
-    """By a copy and a matrix product on this device."""
+    """Ceilings measured with a copy and a matrix product on this device."""
     if ceilings is None:
         return Roof(None, None)
     return Roof(ceilings.bytes_per_s, ceilings.flops_per_s.get(workload.dtype))
@@ -63,7 +63,7 @@ def measured_roof(ceilings: Ceilings | None, workload: Workload) -> Roof:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """One profile on its workload, in numbers; whatever rests on an absent counter is None."""
+    """The derived numbers of one profile; a number whose counter is missing is None."""
 
     profile: Profile
     workload: Workload
@@ -71,7 +71,7 @@ class Derived:
     measured: Roof
 
     def total(self, name: str) -> float | None:
-        """A counter of the whole call: by its metric's rule over kernels. None unless every kernel has it."""
+        """A counter of the whole call, combined by the metric's rule; None unless every kernel has it."""
         kernels = self.profile.kernels
         if not kernels or any(name not in kernel.counters for kernel in kernels):
             return None
@@ -82,33 +82,33 @@ class Derived:
         weights = [kernel.counters.get("duration_ns", 0.0) for kernel in kernels]
         if sum(weights) <= 0:
             return None
-        return sum(w * each.counters[name] for w, each in zip(weights, kernels, strict=True)) / sum(weights)
+        return sum(w * kernel.counters[name] for w, kernel in zip(weights, kernels, strict=True)) / sum(weights)
 
     @property
     def longest(self) -> KernelCounters:
         """The kernel that takes the most time."""
-        return max(self.profile.kernels, key=lambda each: each.counters.get("duration_ns", 0.0))
+        return max(self.profile.kernels, key=lambda kernel: kernel.counters.get("duration_ns", 0.0))
 
     @property
     def duration_ms(self) -> float | None:
-        """All kernels', one after the other, without the gaps between them."""
+        """The sum of the kernels' durations, without the gaps between them."""
         total = self.total("duration_ns")
         return None if total is None else total / 1e6
 
     @property
     def flops_per_s(self) -> float | None:
-        """Of the workload's arithmetic, which is that of QKᵀ and PV however a kernel computes them."""
+        """Throughput of the workload's nominal arithmetic (QKᵀ and PV), however the kernel computes it."""
         return self._per_s(self.workload.flops)
 
     @property
     def dram_bytes(self) -> float | None:
-        """Between memory and the L2 cache, both ways."""
+        """Traffic between DRAM and L2, in both directions."""
         sectors = self.total("dram_sectors_read"), self.total("dram_sectors_write")
         return None if None in sectors else SECTOR_BYTES * sum(sector for sector in sectors if sector is not None)
 
     @property
     def bytes_per_s(self) -> float | None:
-        """To and from memory."""
+        """DRAM throughput, in both directions."""
         return self._per_s(self.dram_bytes)
 
     def _per_s(self, amount: float | None) -> float | None:
@@ -117,13 +117,13 @@ class Derived:
 
     @property
     def intensity(self) -> float | None:
-        """Arithmetic over memory traffic, in flops a byte."""
+        """Nominal arithmetic over DRAM traffic, in flops per byte."""
         moved = self.dram_bytes
         return self.workload.flops / moved if moved and moved >= 1 else None
 
     @property
     def roofline_share(self) -> float | None:
-        """Of what the roofline allows at this intensity: the measured one, else the theoretical."""
+        """Throughput over what the roofline allows at this intensity."""
         if self.intensity is None or self.flops_per_s is None:
             return None
         allowed = self.roof.flops_at(self.intensity)
@@ -131,44 +131,44 @@ class Derived:
 
     @property
     def roof(self) -> Roof:
-        """The measured one where it is known, else the theoretical."""
+        """The measured roof if it is known, otherwise the theoretical one."""
         return self.theoretical if None in (self.measured.bytes_per_s, self.measured.flops_per_s) else self.measured
 
     @property
     def conflict_share(self) -> float | None:
-        """Of shared memory's wavefronts, those that bank conflicts added."""
+        """Share of shared-memory wavefronts caused by bank conflicts."""
         return _share(self.total("shared_conflicts"), self.total("shared_wavefronts"))
 
     @property
     def uncoalesced_share(self) -> float | None:
-        """Of the sectors that accesses to global memory ask for, those that better coalescing would spare."""
-        asked, ideal = self.total("global_sectors"), self.total("global_sectors_ideal")
-        return _share(None if asked is None or ideal is None else asked - ideal, asked)
+        """Share of the requested global-memory sectors that ideal coalescing would avoid."""
+        requested, ideal = self.total("global_sectors"), self.total("global_sectors_ideal")
+        return _share(None if requested is None or ideal is None else requested - ideal, requested)
 
     @property
     def spill_share(self) -> float | None:
-        """Of all instructions, those that move registers to and from local memory."""
+        """Share of instructions that access local memory."""
         return _share(self.total("local_instructions"), self.total("instructions"))
 
     @property
     def traffic_excess(self) -> float | None:
-        """Memory traffic over the least that the workload needs; below 1 where the output stays in the cache."""
+        """DRAM traffic over the workload's minimum; below 1 if the output stays in the cache."""
         return _share(self.dram_bytes, self.workload.bytes)
 
     @property
     def limiter(self) -> str | None:
-        """What keeps more blocks of the longest kernel from a multiprocessor."""
+        """The resource that limits the resident blocks of the longest kernel."""
         counters = self.longest.counters
         room = {name: counters[LIMIT + name] for name in LIMITERS if LIMIT + name in counters}
         return min(room, key=lambda name: room[name]) if room else None
 
     @property
     def stalls(self) -> list[tuple[str, float]]:
-        """What warps wait for, the longest first, each as a share of the time between two instructions of a warp."""
-        seen = dict(self._stalls())
-        between = sum(seen.values())
-        waits = [(name, cycles / between) for name, cycles in seen.items() if name not in NOT_WAITING and cycles > 0]
-        return sorted(waits, key=lambda each: -each[1])
+        """Stall reasons, longest first, as shares of the time between two instructions of a warp."""
+        stalls = dict(self._stalls())
+        total = sum(stalls.values())
+        waits = [(name, cycles / total) for name, cycles in stalls.items() if name not in NOT_WAITING and cycles > 0]
+        return sorted(waits, key=lambda wait: -wait[1])
 
     def _stalls(self) -> Iterator[tuple[str, float]]:
         for name in STALLS:
@@ -178,7 +178,7 @@ class Derived:
 
     @property
     def bound(self) -> Bound | None:
-        """Launches, where kernels are hardly longer than empty ones; else the busiest unit, if busy; else latency."""
+        """LAUNCH if kernels are little longer than empty ones, else the busiest unit, or LATENCY if none is busy."""
         duration, sm, memory = self.total("duration_ns"), self.total("sm_pct"), self.total("memory_pct")
         if duration is None or sm is None or memory is None:
             return None
@@ -195,5 +195,5 @@ def _share(part: float | None, whole: float | None) -> float | None:
 
 
 def derive(profile: Profile, workload: Workload, gpu: Gpu | None, ceilings: Ceilings | None) -> Derived:
-    """The numbers of one profile. `ceilings` may come from another profile of the same session."""
+    """The derived numbers of one profile. `ceilings` may come from another profile of the same session."""
     return Derived(profile, workload, theoretical_roof(gpu, workload), measured_roof(ceilings, workload))

@@ -1,4 +1,4 @@
-"""Names of kernels: every tool demangles them in a way of its own."""
+"""Compares kernel names, which every tool demangles differently."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ TRUTH = {"true": "1", "false": "0"}
 
 
 def same_kernel(one: str, other: str) -> bool:
-    """Whether two tools mean the same kernel, whatever they make of return types, parameters and constants."""
+    """Whether two names mean the same kernel, ignoring return types, parameters and the spelling of constants."""
     return bare(one) == bare(other)
 
 
 def bare(name: str) -> str:
-    """The qualified name with its template arguments, and nothing else."""
+    """The qualified name with template arguments, without return type and parameters."""
     name = CAST.sub("", ANONYMOUS.sub("", name))
     name = _without_parameters(name).removeprefix("void ").replace(" ", "")
     name = SUFFIX.sub(r"\1", name)
-    return re.sub(r"\b(true|false)\b", lambda each: TRUTH[each[0]], name)
+    return re.sub(r"\b(true|false)\b", lambda match: TRUTH[match[0]], name)
 
 
 def _without_parameters(name: str) -> str:
-    """Up to the parenthesis that no angle bracket encloses."""
+    """The name up to the first parenthesis outside angle brackets."""
     depth = 0
     for at, letter in enumerate(name):
         depth += {"<": 1, ">": -1}.get(letter, 0)

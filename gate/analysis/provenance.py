@@ -1,8 +1,8 @@
-"""Whether a candidate computes by itself: a kernel of SDPA's cannot be faster than SDPA.
+"""Finds SDPA's kernels among the kernels that a candidate launches: such a candidate cannot be faster than SDPA.
 
-By the names that a profiler saw. Only attention kernels count: matrix products, copies and element-wise kernels are
-anybody's. The profiler runs in the candidate's process, so that a candidate can hide what it runs; what it hides is
-as fast as SDPA all the same.
+It compares names in the kernel trace. Only attention kernels count; any candidate may launch matrix products, copies
+and element-wise kernels. The profiler runs in the candidate's process, and the candidate could hide kernels from it;
+but a hidden SDPA kernel is still only as fast as SDPA.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ PYTORCH = re.compile(
     r"|\bfmha_cutlassF|PyTorchMemEffAttention"  # efficient
     r"|^cudnn_generated\w*_sdpa_"  # cuDNN
 )
-"""What SDPA's fused backends are called in torch 2.6 to 2.13 (baselines/nvidia-h200/sdpa.json has them in full)."""
-ANYBODYS = re.compile(r"\bMem(set|cpy)\b|\bat::native::|gemm|softmax", re.IGNORECASE)
-"""Kernels that a fused backend may run beside its own, and a candidate too."""
+"""Kernel names of SDPA's fused backends in torch 2.6 to 2.13 (in full in baselines/nvidia-h200/sdpa.json)."""
+GENERIC = re.compile(r"\bMem(set|cpy)\b|\bat::native::|gemm|softmax", re.IGNORECASE)
+"""Generic kernels, which both a fused backend and a candidate may launch."""
 FUSED = tuple(PREFIX + name for name in ("flash", "cudnn", "efficient"))
 
 
 def sdpa_kernel_used(evaluation: Evaluation, implementation: str) -> str | None:
-    """The first of SDPA's own kernels that `implementation` was seen to run; None where there is none."""
+    """The first SDPA kernel in the trace of `implementation`; None if there is none."""
     trace = evaluation.trace(implementation)
-    theirs = {name for trace in evaluation.traces if trace.implementation in FUSED for name in _special(trace)}
-    return next((name for name in trace.kernels if name in theirs or PYTORCH.search(name)), None) if trace else None
+    fused = [other for other in evaluation.traces if other.implementation in FUSED]
+    sdpa_names = {name for other in fused for name in _attention_kernels(other)}
+    return (
+        next((name for name in trace.kernels if name in sdpa_names or PYTORCH.search(name)), None) if trace else None
+    )
 
 
-def _special(trace: Trace) -> list[str]:
-    return [name for name in trace.kernels if not ANYBODYS.search(name)]
+def _attention_kernels(trace: Trace) -> list[str]:
+    return [name for name in trace.kernels if not GENERIC.search(name)]

@@ -1,4 +1,4 @@
-"""What a device cannot beat: the time to read the inputs, and the time to do the arithmetic, at its peaks."""
+"""The physical floor: the time to read the inputs, and the time for the arithmetic, at the device's peaks."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ FLOPS_PER_CYCLE: Mapping[tuple[int, int], int] = {
     (8, 9): 1024,
     (9, 0): 4096,
 }
-"""Of one multiprocessor's tensor cores, dense, in 16 bits; from NVIDIA's architecture white papers."""
+"""Flops per cycle of one multiprocessor's tensor cores, dense, 16-bit; from NVIDIA's architecture white papers."""
 
 
 def floor_ms(workload: Workload, gpu: Gpu) -> float | None:
-    """The least time for one call, in milliseconds; None where the GPU's peaks are not known.
+    """The physical floor of one call in milliseconds, at the maximum clocks; None if the GPU's peaks are unknown.
 
-    Inputs are read once, since they are flushed from the cache; the output may stay in it. Clocks are the highest.
+    The caches are flushed, so the inputs are read once from DRAM; the output may stay in the cache.
     """
     floors = [floor for floor in (_memory_ms(workload, gpu), _arithmetic_ms(workload, gpu)) if floor is not None]
     return max(floors, default=None)
 
 
 def peak_bytes_per_s(gpu: Gpu) -> float | None:
-    """What the memory moves at its highest clock; None where the driver does not tell."""
+    """DRAM bandwidth at the maximum memory clock; None if the driver does not report it."""
     if not (gpu.memory_clock_max_mhz and gpu.memory_bus_bits):
         return None
     return gpu.memory_clock_max_mhz * 1e6 * 2 * gpu.memory_bus_bits / 8  # two transfers a cycle
 
 
 def peak_flops_per_s(gpu: Gpu, dtype: str) -> float | None:
-    """What the tensor cores compute at the highest clock; None for an architecture that is not in the table."""
+    """Tensor-core throughput at the maximum clock; None for an architecture that is not in the table."""
     per_cycle = FLOPS_PER_CYCLE.get(gpu.capability)
     if per_cycle is None or not (gpu.sm_count and gpu.sm_clock_max_mhz):
         return None
     if dtype == "float32":
-        per_cycle //= 2  # TF32, the fastest that 32-bit inputs can have
+        per_cycle //= 2  # TF32, the fastest mode for 32-bit inputs
     return per_cycle * gpu.sm_count * gpu.sm_clock_max_mhz * 1e6
 
 

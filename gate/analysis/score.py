@@ -1,4 +1,4 @@
-"""The fitness of a measured candidate, term by term (docs/profiling.md): to search by, and never a verdict. Pure.
+"""The score of a measured candidate, term by term (docs/profiling.md): guides a search, never a verdict. Pure.
 
 score = 1000 · sdpa_ms / cand_ms + 2 · tensor_pct + sm_busy_pct − penalty
 """
@@ -28,13 +28,13 @@ from gate.records import (
 from gate.records.occupancy import MULTIPROCESSORS, REGISTERS, WARP
 
 A_BARRIER, A_REGISTER, A_SPILLED_BYTE = 5.0, 0.1, 0.1
-"""Points each: at 1000 for SDPA's own speed, what costs half a percent of time, and a hundredth of one."""
+"""Points; SDPA's speed is 1000 points, so 5 points equal half a percent of time."""
 NOT_PROFILED = "not measured; measure with --ncu"
 
 
 @dataclass(frozen=True, slots=True)
 class Term(Record):
-    """One part of the score. `points` is None where it is not measured; `seen` is then why."""
+    """One part of the score. `points` is None if it is not measured; `seen` then holds the reason."""
 
     name: str
     points: float | None
@@ -43,25 +43,25 @@ class Term(Record):
 
 @dataclass(frozen=True, slots=True)
 class Score(Record):
-    """All terms of one workload. What was not measured counts nothing, and makes the score partial.
+    """All terms of one workload. A term that was not measured adds 0 points and makes the score partial.
 
-    No terms: there is nothing to score, as the candidate was not timed beside SDPA.
+    Without terms there is no score: the candidate was not timed against SDPA.
     """
 
     workload: Workload
     terms: tuple[Term, ...] = ()
     total: float = 0.0
-    """Of the terms that were measured."""
+    """Sum of the measured terms."""
 
     @property
     def complete(self) -> bool:
-        """Whether every term was measured: partial scores compare with nothing."""
+        """Whether every term was measured; partial scores are not comparable."""
         return all(term.points is not None for term in self.terms)
 
 
 @dataclass(frozen=True, slots=True)
 class Scores(Record):
-    """One for each workload of a measurement."""
+    """The scores of a measurement's workloads."""
 
     impl: str | None
     scores: tuple[Score, ...]
@@ -92,19 +92,19 @@ def _counted(evaluation: Evaluation, profile: Profile | None) -> Iterator[Term]:
             continue
         value = derive(profile, evaluation.workload, None, None).total(counter)
         if value is None:
-            yield Term(name, None, profile.missing.get(counter, "not measured of every kernel"))
+            yield Term(name, None, profile.missing.get(counter, "not measured for every kernel"))
         else:
             yield Term(name, weight * value, f"{weight} × {value:.1f}%")
 
 
 def _penalty(measurement: Measurement, profile: Profile | None) -> Iterator[Term]:
-    """What costs without showing in the time yet: of the kernel that takes longest, where it is known."""
+    """Points for barriers, registers and spills of the longest kernel: costs that its time need not show."""
     longest = _longest(profile)
     yield _barriers(profile, longest)
     taken = _resources(measurement.build, _architecture(measurement), longest)
     yield _registers(measurement, longest, taken)
     if taken is None:
-        reason = "the compiler did not report them" if longest else "no counters say which kernel takes longest"
+        reason = "the compiler did not report them" if longest else "without counters the longest kernel is unknown"
         yield Term("spills", None, f"not measured: {reason}")
     else:
         spilled = taken.spill_bytes
@@ -114,7 +114,7 @@ def _penalty(measurement: Measurement, profile: Profile | None) -> Iterator[Term
 def _longest(profile: Profile | None) -> KernelCounters | None:
     if profile is None or not profile.measured:
         return None
-    return max(profile.kernels, key=lambda each: each.counters.get("duration_ns", 0.0))
+    return max(profile.kernels, key=lambda kernel: kernel.counters.get("duration_ns", 0.0))
 
 
 def _barriers(profile: Profile | None, longest: KernelCounters | None) -> Term:
@@ -123,7 +123,7 @@ def _barriers(profile: Profile | None, longest: KernelCounters | None) -> Term:
     if code is None or code.barriers_per_tile is None:
         return Term("barriers", None, "not measured: no machine code of the longest kernel, or no loop in it")
     count = code.barriers_per_tile
-    return Term("barriers", -A_BARRIER * count, f"−{A_BARRIER:g} × {count} a tile")
+    return Term("barriers", -A_BARRIER * count, f"−{A_BARRIER:g} × {count} per tile")
 
 
 def _registers(measurement: Measurement, longest: KernelCounters | None, taken: KernelResources | None) -> Term:
@@ -134,7 +134,9 @@ def _registers(measurement: Measurement, longest: KernelCounters | None, taken: 
         return Term("registers", None, "not measured: neither counters nor the compiler's report")
     allowed = REGISTERS // (limits.warps * WARP)
     over = max(0.0, registers - allowed)
-    return Term("registers", -A_REGISTER * over, f"−{A_REGISTER} × {over:.0f} over the {allowed} of full occupancy")
+    return Term(
+        "registers", -A_REGISTER * over, f"−{A_REGISTER} × {over:.0f} above {allowed}, the limit for full occupancy"
+    )
 
 
 def _architecture(measurement: Measurement) -> str:
@@ -143,8 +145,8 @@ def _architecture(measurement: Measurement) -> str:
 
 
 def _resources(build: Build | None, architecture: str, longest: KernelCounters | None) -> KernelResources | None:
-    """What the compiler says of the longest kernel."""
-    every = [
+    """The compiler's report on the longest kernel."""
+    kernels = [
         kernel for kernel in (build.resources if build else ()) if kernel.architecture.rstrip("af") == architecture
     ]
-    return next((call for call in every if longest and same_kernel(call.kernel, longest.kernel)), None)
+    return next((kernel for kernel in kernels if longest and same_kernel(kernel.kernel, longest.kernel)), None)

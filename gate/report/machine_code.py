@@ -19,7 +19,7 @@ def static_text(static: Static) -> str:
     """One row for each kernel and architecture."""
     from gate.report.table import table
 
-    headers = ("kernel", "arch", "instructions", *KINDS, "barriers a tile", "registers", "shared", "spills")
+    headers = ("kernel", "arch", "instructions", *KINDS, "barriers per tile", "registers", "shared", "spills")
     rows = table([_row(static, code) for code in static.codes], *headers)
     return f"{static.impl}: {static.fingerprint}\n\n{rows}"
 

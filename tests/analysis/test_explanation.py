@@ -85,11 +85,11 @@ HOLDS = {
     "compute": ({"sm_pct": 85.0}, "multiprocessors are at 85%"),
     "memory": ({"memory_pct": 88.0, "dram_pct": 88.0}, "at 88% of its peak; DRAM"),
     "latency": ({"sm_pct": 41.0, "memory_pct": 29.0}, "arithmetic (41% of peak) nor memory (29%)"),
-    "tail": ({"waves": 0.48, "blocks": 128.0}, "128 blocks fill 0.48"),
+    "tail": ({"waves": 0.48, "blocks": 128.0}, "128 blocks fill only 0.48"),
     "no tensor cores": ({"tensor_pct": 0.0}, "No instruction ran on the tensor cores"),
     "occupancy": ({"occupancy_pct": 12.0, "occupancy_limit_pct": 12.5, "limit: registers": 2.0, "registers": 255.0},
-                  "registers (255 a thread) would allow 12%"),
-    "stall": ({"stall: barrier": 4.0}, "waits longest for barrier (70%)"),
+                  "registers (255 per thread) would allow 12%"),
+    "stall": ({"stall: barrier": 4.0}, "of a warp: barrier (70%)"),
     "bank conflicts": ({"shared_conflicts": 3e5}, "30% of shared memory's wavefronts"),
     "uncoalesced": ({"global_sectors_ideal": 2.5e5}, "75% of the sectors"),
     "spills": ({"local_instructions": 2e4}, "2.0% of its instructions"),
@@ -131,7 +131,7 @@ def test_several_kernels_are_told_apart():
 def test_a_call_is_held_against_the_baseline():
     other = replace(derived(), profile=profile(impl="sdpa:cudnn"))
     said = paragraph(subject(kernel(duration_ns=100_000.0, instructions=3e6), baseline=other))
-    assert "2.00 of the time of sdpa:cudnn's, with 3.00 times the instructions" in said
+    assert "2.00 times as long as those of sdpa:cudnn, with 3.00 times the instructions" in said
 
 
 def test_every_rule_has_a_test():
@@ -161,7 +161,7 @@ ADVICE = {
 def test_the_next_step_is_the_first_whose_rule_holds(name):
     said = subject(kernel(**ADVICE[name]))
     assert next(rule.name for rule in STEPS if rule.holds(said)) == name
-    assert sentences(said)[-1] == f"Most promising next: {STEP[name].sentence(said)}."
+    assert sentences(said)[-1] == f"Most promising next step: {STEP[name].sentence(said)}."
 
 
 def test_every_step_has_a_test():
@@ -170,7 +170,7 @@ def test_every_step_has_a_test():
 
 def test_a_recorded_call_in_words():
     said = paragraph(Subject(derive(recorded(0), SMALL, H200, None)))
-    assert "39.6 TFLOP/s at 141 flops a byte" in said
-    assert "128 blocks fill 0.48 of one wave" in said
+    assert "39.6 TFLOP/s at 141 flops per byte" in said
+    assert "128 blocks fill only 0.48 of one wave" in said
     assert "launches 2 kernels" in said
     assert "keys split over blocks" in said

@@ -94,7 +94,7 @@ def test_the_command_prints_every_term(kernel_gate, tmp_path):
     write_record(path, measurement(WHOLE))
     said = kernel_gate("score", "--cand", path)
     assert said.code == 0, said.err
-    for words in ("speed", "1000 × 1 ms / 0.8 ms", "2 × 40.0%", "−5 × 2 a tile", "1355.4", "complete"):
+    for words in ("speed", "1000 × 1 ms / 0.8 ms", "2 × 40.0%", "−5 × 2 per tile", "1355.4", "complete"):
         assert words in said.out
 
 
@@ -110,4 +110,4 @@ def test_the_command_has_nothing_to_score_where_nothing_was_timed(kernel_gate, t
     path = tmp_path / "cand.json"
     write_record(path, measurement(trial=None))
     said = kernel_gate("score", "--cand", path)
-    assert (said.code, "nothing to score" in said.out) == (2, True)
+    assert (said.code, "no score: the candidate was not timed" in said.out) == (2, True)

@@ -107,13 +107,13 @@ def static(*codes, fingerprint="a", resources=()):
 def test_the_same_program_needs_no_measurement():
     same = compare_builds(static(machine_code()), static(machine_code()))
     assert same.identical
-    assert "a new measurement would tell nothing new" in difference_text(same)
+    assert "a new measurement is not needed" in difference_text(same)
 
 
 def test_the_same_machine_code_called_otherwise_is_another_program():
     other = compare_builds(static(machine_code()), static(machine_code(), fingerprint="b"))
     assert not other.identical
-    assert "the host's code, or constants, changed" in difference_text(other)
+    assert "host code or constants changed" in difference_text(other)
 
 
 def test_what_changed_is_told_by_its_counts():
@@ -141,7 +141,7 @@ def test_kernels_come_and_go():
 
 def test_every_kernel_has_a_row_with_what_matters(codes):
     text = static_text(static(*codes))
-    assert "barriers a tile" in text
+    assert "barriers per tile" in text
     assert text.count("9.0") == 2
 
 
@@ -170,7 +170,7 @@ def test_a_comment_changes_no_machine_code_and_a_statement_does(kernel_gate, tmp
     base = ("machine-code", "--impl", "tiny", "--arch", "9.0", "--against", tmp_path / "old")
     same = kernel_gate(*base, "--kernels", tmp_path / "comment", "--out", tmp_path / "same.json")
     assert same.code == 0, same.err
-    assert "the same program" in same.out
+    assert "identical program" in same.out
     assert '"identical":true' in (tmp_path / "same.json").read_text()
     other = kernel_gate(*base, "--kernels", tmp_path / "other")
     assert (other.code, "moved: " in other.out) == (0, True)
