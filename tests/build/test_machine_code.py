@@ -161,6 +161,7 @@ def test_a_library_that_is_broken_anywhere_is_read_or_refused_in_one_way():
                 sections(broken)
 
 
+@pytest.mark.slow
 @needs_nvcc
 @needs_disassembler
 def test_a_comment_changes_no_machine_code_and_a_statement_does(kernel_gate, tmp_path, monkeypatch):

@@ -113,6 +113,7 @@ IMITATED = r"""
 """
 
 
+@pytest.mark.slow
 @needs_nvcc
 def test_a_message_that_imitates_the_report_does_not_change_it(kernels, tmp_path, server):
     write_candidate(kernels, CODE + SPILLS)
@@ -124,6 +125,7 @@ def test_a_message_that_imitates_the_report_does_not_change_it(kernels, tmp_path
     assert other.resources == honest.resources
 
 
+@pytest.mark.slow
 @needs_nvcc
 def test_several_sources_make_one_library(kernels, server):
     folder = write_candidate(
@@ -153,6 +155,7 @@ int run(const attention_args *) { attend<<<1, 1>>>(); return 0; }
 """
 
 
+@pytest.mark.slow
 @needs_nvcc
 def test_a_source_of_host_code_alone_adds_no_row(kernels, server):
     folder = write_candidate(kernels, HOST_CODE.replace("RUN", "run(args)"), TOML.replace('u"]', 'u", "device.cu"]'))

@@ -68,18 +68,13 @@ def test_another_candidates_folder_and_the_users_home_cannot_be_written(server, 
             assert said.startswith("raised PermissionError"), folder
 
 
-def test_the_folder_is_gone_with_the_run(source):
-    with WorkerServer(examples.limits()) as server:
-        folder = surroundings(server, source)[candidate_caches.FOLDER]
-        assert Path(folder).is_dir()
-    assert not Path(folder).parent.exists()
-
-
-def test_a_later_run_starts_with_nothing(source):
+def test_the_folder_is_gone_with_the_run_and_a_later_one_starts_with_nothing(source):
     folders = set()
     for _ in range(2):
         with WorkerServer(examples.limits()) as server:
-            folders.add(surroundings(server, source)[candidate_caches.FOLDER])
+            folders.add(folder := surroundings(server, source)[candidate_caches.FOLDER])
+            assert Path(folder).is_dir()
+        assert not Path(folder).parent.exists()
     assert len(folders) == 2
 
 
