@@ -33,7 +33,7 @@ reference: .venv/.installed   # what the pages show of commands and comments
 	$(BIN)/kernel-gate comment --dry-run --cand $(RECORDED)/triton_best.json > docs/examples/comment-fail.md
 
 schema: .venv/.installed
-	$(BIN)/python -m scripts.schema > docs/schema/run-1.json
+	$(BIN)/python -m scripts.schema > docs/schema/run-2.json
 
 clean:
 	rm -rf .venv artifacts build *.egg-info .pytest_cache .mypy_cache .ruff_cache

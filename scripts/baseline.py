@@ -33,7 +33,7 @@ def command(
     chosen = choose_device(device)
     workloads = options.workloads(shapes, dtype, chosen, settings, checked=False)
     if not shapes:
-        workloads = (*workloads, *(parse_workload(text) for text in settings.wider[chosen]))
+        workloads = (*workloads, *(parse_workload(text) for text in settings.extra_workloads[chosen]))
     refuse_folder(folder, needed=check)
     with options.session(chosen, settings) as session:
         path = record_path(folder, describe_environment(session.server, chosen).device_name)

@@ -26,6 +26,7 @@ COMMANDS = {
     "comment": "Say the verdict on the pull request, and in the job's summary.",
     "withdraw": "Take back what was said of earlier commits of the pull request.",
     "compare": "Compare a measurement with a recorded one: regressed, maintained, improved or undecided.",
+    "convert": "Rewrite recorded files of schema version 1 as version 2.",
     "plan": "Read off a GitHub event what is to be measured, and where.",
     "required": "Say whether every job that had to happen did, and passed.",
     "fit": "Say whether a run shows its machine fit to judge.",

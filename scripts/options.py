@@ -73,7 +73,9 @@ def setting(flag: str, name: str, form: str = "{}", **attributes: Any) -> Callab
 
 baseline = setting("--baseline", "measure.baseline", help="The SDPA backend to beat: best, flash, cudnn, ...")
 iters = setting("--iters", "measure.rounds", type=int, help="Rounds per replicate.")
-replicates = setting("--replicates", "measure.looks", "[{}]", type=int, help="Exactly so many fresh processes.")
+replicates = setting(
+    "--replicates", "measure.interim_replicates", "[{}]", type=int, help="Exactly so many fresh processes."
+)
 lock_clocks = setting(
     "--lock-clocks", "measure.lock_clocks", is_flag=True, default=None, help="Needs root; own GPU only."
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gate.analysis.kernel_names import same_kernel
-from gate.records import SCHEMA_VERSION, KernelResources, MachineCode, Record
+from gate.records import SCHEMA_VERSION, KernelResources, MachineCode, Record, SchemaVersion
 
 RESOURCES = ("registers", "shared_bytes", "spill_bytes", "stack_bytes")
 
@@ -40,7 +40,7 @@ class Difference(Record):
     after: Static
     identical: bool
     changes: tuple[KernelChange, ...]
-    schema_version: int = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
 
 def compare_builds(before: Static, after: Static) -> Difference:

@@ -23,7 +23,7 @@ from gate.records import (
 )
 from gate.records.sdpa import PREFIX
 from gate.stats.diagnostics import sample_warnings
-from gate.stats.interval import log_ratios, paired_ratio, smallest_difference, unpaired_degrees, unpaired_ratio
+from gate.stats.interval import detectable_difference, log_ratios, paired_ratio, unpaired_degrees, unpaired_ratio
 from gate.stats.sequential import alpha_at
 
 NOISY_CV = 0.12
@@ -109,7 +109,7 @@ def _paired(evaluation: Evaluation, trial: Trial, policy: Policy) -> Comparison:
         (trial, BASELINE),
         ratio,
         control,
-        smallest_difference(ratio),
+        detectable_difference(ratio),
         (*_noise(trial, BASELINE, CANDIDATE), *odd, *_surroundings(trial)),
     )
 
@@ -118,14 +118,16 @@ def _unpaired(evaluation: Evaluation, trial: Trial, sdpa: Trial, policy: Policy)
     arm = fastest(sdpa)
     sides, alpha = (trial.samples(CANDIDATE), sdpa.samples(arm)), _alpha(trial, policy)
     ratio = unpaired_ratio(*sides, alpha, policy.session_sd, policy.min_replicates)
-    seen = smallest_difference(ratio, unpaired_degrees(*sides, policy.session_sd)) if ratio.low is not None else None
+    seen = (
+        detectable_difference(ratio, unpaired_degrees(*sides, policy.session_sd)) if ratio.low is not None else None
+    )
     warnings = (UNPAIRED, *_noise(trial, CANDIDATE), *_noise(sdpa, arm))
     return _comparison(evaluation, trial, (sdpa, arm), ratio, None, seen, warnings)
 
 
 def _alpha(trial: Trial, policy: Policy) -> float:
     """The alpha available at the interim analysis at which this trial stopped."""
-    return alpha_at(policy.alpha, trial.looks, len(trial.replicates))
+    return alpha_at(policy.alpha, trial.interim_replicates, len(trial.replicates))
 
 
 def _comparison(
@@ -147,8 +149,8 @@ def _comparison(
         candidate_ms=trial.median_ms[CANDIDATE],
         ratio=ratio,
         control=control,
-        floor_ms=trial.median_ms.get(EMPTY),
-        smallest_difference=seen,
+        empty_launch_ms=trial.median_ms.get(EMPTY),
+        detectable_difference=seen,
         warnings=warnings,
     )
 
@@ -163,7 +165,7 @@ def _noise(trial: Trial, *arms: str) -> tuple[str, ...]:
 def _surroundings(trial: Trial) -> tuple[str, ...]:
     """Warnings on telemetry, on arms without a CUDA graph, and on a reduced number of rounds."""
     looks = [replicate.telemetry.warnings for replicate in trial.replicates if replicate.telemetry]
-    direct = dict.fromkeys(arm for replicate in trial.replicates for arm in replicate.direct)
+    direct = dict.fromkeys(arm for replicate in trial.replicates for arm in replicate.uncaptured)
     launched = tuple(f"{arm} was launched directly: CUDA graph capture failed" for arm in direct)
     return (*dict.fromkeys(warning for warnings in looks for warning in warnings), *launched, *_fewer_rounds(trial))
 

@@ -22,6 +22,7 @@ from gate.records import (
     Measurement,
     Profile,
     Record,
+    SchemaVersion,
     Trial,
     Workload,
 )
@@ -66,7 +67,7 @@ class Scores(Record):
     impl: str | None
     scores: tuple[Score, ...]
     kind: Literal["scores"] = "scores"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
 
 def score(measurement: Measurement, evaluation: Evaluation) -> Score:

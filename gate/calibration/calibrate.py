@@ -18,7 +18,7 @@ import numpy as np
 from gate.calibration.intervals import Intervals, ReplayDesign, interval_rules
 from gate.calibration.rival_rules import DECISION_RULES, Decision, DecisionRule, outside
 from gate.errors import BadInputError
-from gate.records import SCHEMA_VERSION, Record
+from gate.records import SCHEMA_VERSION, Record, SchemaVersion
 from gate.stats.interval import Array
 from gate.storage import read_given
 
@@ -50,7 +50,7 @@ class CalibrationReport(Record):
     """A whole calibration."""
 
     rows: tuple[CalibrationRow, ...]
-    schema_version: int = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _replicates(key: str, times: Array, recorded: RecordedTrials, plan: ReplayDesign) -> Iterator[CalibrationRow]:
-    most = max(plan.replicates, plan.looks[-1])
+    most = max(plan.replicates, plan.interim_replicates[-1])
     if len(times) < most:
         raise BadInputError(
             f"{key} has {len(times)} replicates, and the plan draws {most}; record more or draw fewer"

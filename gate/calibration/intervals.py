@@ -27,7 +27,7 @@ class ReplayDesign(Record):
 
     draws: int = 1_000
     replicates: int = 10
-    looks: tuple[int, ...] = (5, 10, 20)
+    interim_replicates: tuple[int, ...] = (5, 10, 20)
     alpha: float = 0.05
     seed: int = 42
 
@@ -38,12 +38,12 @@ class ReplayDesign(Record):
                 raise ValueError(f"{name} lies between {least} and {most}, not at {value}")
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha lies between 0 and 1, not at {self.alpha}")
-        spending(self.alpha, self.looks)
+        spending(self.alpha, self.interim_replicates)
 
 
 def interval_rules(plan: ReplayDesign) -> list[tuple[str, str, Callable[[Array], Intervals]]]:
     """Name, description and interval of each rule, ours first."""
-    count, looks = plan.replicates, plan.looks
+    count = plan.replicates
 
     def fixed(method: Callable[[Array, float], tuple[Array, Array]]) -> Callable[[Array], Intervals]:
         def intervals(logs: Array) -> Intervals:
@@ -52,10 +52,14 @@ def interval_rules(plan: ReplayDesign) -> list[tuple[str, str, Callable[[Array],
 
         return intervals
 
-    stops = ", ".join(map(str, looks))
+    stops = ", ".join(map(str, plan.interim_replicates))
     return [
         (f"Kernel Gate, {count} replicates", "t on replicates' median log-ratios", fixed(_t)),
-        (f"Kernel Gate, stopping at {stops}", "the same, alpha spent over looks", lambda logs: _stopped(logs, plan)),
+        (
+            f"Kernel Gate, stopping at {stops}",
+            "the same, alpha spent over interim analyses",
+            lambda logs: _stopped(logs, plan),
+        ),
         ("bootstrap of replicates", "percentile cluster bootstrap of the mean", fixed(_percentile)),
         ("bootstrap-t of replicates", "studentised, symmetric, of the mean", fixed(_studentised)),
     ]
@@ -67,12 +71,12 @@ def _t(logs: Array, alpha: float) -> tuple[Array, Array]:
 
 
 def _stopped(logs: Array, plan: ReplayDesign) -> Intervals:
-    """Each draw's interval at the first look that excludes no difference, or at the last."""
+    """Each draw's interval at the first interim analysis that excludes no difference, or at the last."""
     low, high, used = (np.zeros(len(logs)) for _ in range(3))
     open_ = np.ones(len(logs), dtype=bool)
-    for look, alpha in zip(plan.looks, spending(plan.alpha, plan.looks), strict=True):
-        ends = _t(logs[:, :look], alpha)
-        low[open_], high[open_], used[open_] = ends[0][open_], ends[1][open_], look
+    for count, alpha in zip(plan.interim_replicates, spending(plan.alpha, plan.interim_replicates), strict=True):
+        ends = _t(logs[:, :count], alpha)
+        low[open_], high[open_], used[open_] = ends[0][open_], ends[1][open_], count
         open_ &= outside(*ends) == 0
     return low, high, used
 

@@ -17,7 +17,18 @@ from gate.candidates.tunables import to_text
 from gate.check.request import CHECKS_A_PROCESS, check_backend, check_cases
 from gate.check.shrink import shrink
 from gate.errors import BadInputError, MalformedFileError
-from gate.records import EXIT_CODES, SCHEMA_VERSION, Build, Case, Correctness, Dtype, Environment, Record, Status
+from gate.records import (
+    EXIT_CODES,
+    SCHEMA_VERSION,
+    Build,
+    Case,
+    Correctness,
+    Dtype,
+    Environment,
+    Record,
+    SchemaVersion,
+    Status,
+)
 from gate.records.codec import from_json
 from gate.records.sdpa import PREFIX
 from gate.records.verdict import OUTCOMES
@@ -62,7 +73,7 @@ class FuzzFailure(Record):
     """Whether the case failed again in a separate process, with the same seed."""
     probes: int
     kind: Literal["fuzz_failure"] = "fuzz_failure"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +87,7 @@ class FuzzReport(Record):
     failure: FuzzFailure | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     kind: Literal["fuzz"] = "fuzz"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
     @property
     def exit_code(self) -> int:

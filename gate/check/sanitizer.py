@@ -17,7 +17,7 @@ from gate.build.prepare import prepare_candidate, source_of
 from gate.candidates.registry import Candidate
 from gate.errors import BadInputError
 from gate.machine.cuda_tools import require_tool
-from gate.records import EXIT_CODES, SCHEMA_VERSION, Build, Case, Dtype, Record, Status, Workload
+from gate.records import EXIT_CODES, SCHEMA_VERSION, Build, Case, Dtype, Record, SchemaVersion, Status, Workload
 from gate.records.codec import to_json
 from gate.records.verdict import OUTCOMES
 from gate.sandbox import bootstrap
@@ -72,7 +72,7 @@ class SanitizerReport(Record):
     cases: tuple[Case, ...]
     tools: tuple[Sanitized, ...] = ()
     kind: Literal["sanitizer"] = "sanitizer"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
     @property
     def exit_code(self) -> int:

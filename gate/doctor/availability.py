@@ -16,7 +16,7 @@ from gate.machine.cuda_tools import REMEDIES, find_tool
 from gate.machine.host import compiler_command
 from gate.machine.nvml import gpu_names
 from gate.machine.programs import run_program
-from gate.records import SCHEMA_VERSION, Record
+from gate.records import SCHEMA_VERSION, Record, SchemaVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class CandidateList(Record):
     candidates: tuple[ListedCandidate, ...]
     unreadable: tuple[str, ...] = ()
     kind: Literal["candidates"] = "candidates"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
 
 def list_candidates(kernels: Path, device: str) -> CandidateList:

@@ -30,8 +30,10 @@ def expected_noise(session: Session, workload: Workload, seconds: float = SECOND
     def progress(done: int) -> None:
         session.progress(f"SDPA against itself at {workload}", done, MAX_REPLICATES)
 
-    looks = tuple(range(1, MAX_REPLICATES + 1))
-    (trial,) = take_trials(session.server, [plan], looks, session.settings.limits.replicate_s, over, progress)
+    interim_replicates = tuple(range(1, MAX_REPLICATES + 1))
+    (trial,) = take_trials(
+        session.server, [plan], interim_replicates, session.settings.limits.replicate_s, over, progress
+    )
     return noise_finding(trial, workload)
 
 
@@ -39,12 +41,12 @@ def noise_finding(trial: Trial, workload: Workload) -> Finding:
     """The finding of a trial. The interval needs no correction for interim analyses: time alone ended the trial."""
     item = f"noise at {workload}"
     remedy = "stop other programs on this machine, and see docs/dev_env.md; otherwise only large differences count"
-    seen = compare(Evaluation(workload, trial=replace(trial, looks=())), Policy())
-    if trial.status is not Status.OK or seen is None or seen.smallest_difference is None:
+    seen = compare(Evaluation(workload, trial=replace(trial, interim_replicates=())), Policy())
+    if trial.status is not Status.OK or seen is None or seen.detectable_difference is None:
         return Finding(item, False, trial.message or "no interval", remedy, needed=True)
-    return Finding(item, seen.smallest_difference <= COARSE, _noise_text(seen, len(trial.replicates)), remedy)
+    return Finding(item, seen.detectable_difference <= COARSE, _noise_text(seen, len(trial.replicates)), remedy)
 
 
 def _noise_text(seen: Comparison, replicates: int) -> str:
     again = f"{seen.baseline} against itself {seen.ratio}"
-    return f"detects ±{seen.smallest_difference:.1%} with {replicates} replicates ({again})"
+    return f"detects ±{seen.detectable_difference:.1%} with {replicates} replicates ({again})"

@@ -48,7 +48,7 @@ def run_replicate(plan: ReplicateRequest, device: Device) -> ReplicateAnswer:
         seconds=time.perf_counter() - started,
         peak_bytes=device.peak_bytes(),
         clocks=_clock_pairs(plan, executions, taken),
-        direct=plan.direct,
+        uncaptured=plan.uncaptured,
     )
     return ReplicateAnswer(Status.OK, replicate=replicate)
 
@@ -99,7 +99,7 @@ def _clock_pairs(
 
 def _execution(plan: ReplicateRequest, device: Device, arm: str, rng: random.Random) -> Execution:
     implementation = open_implementation(plan.arms[arm], None if arm == EMPTY else plan.candidate)
-    return Execution(device, implementation, plan.workload, rng, capture=arm not in plan.direct)
+    return Execution(device, implementation, plan.workload, rng, capture=arm not in plan.uncaptured)
 
 
 def _round(

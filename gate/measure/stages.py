@@ -154,7 +154,7 @@ def _sdpa_request(session: Session, workload: Workload, backends: list[str]) -> 
 def time_candidate(subject: Subject, evaluations: Evaluations) -> Evaluations:
     """Adds the trial of candidate and baseline where the candidate is correct and there is a baseline."""
     session = subject.session
-    policy, looks = session.settings.gates, session.settings.measure.looks
+    policy, interim_replicates = session.settings.gates, session.settings.measure.interim_replicates
     requests = {
         workload: _candidate_request(subject, evaluation, backend)
         for workload, evaluation in evaluations.items()
@@ -164,7 +164,7 @@ def time_candidate(subject: Subject, evaluations: Evaluations) -> Evaluations:
     def is_answered(trial: Trial, workload: Workload) -> bool:
         return is_clear(compare(replace(evaluations[workload], trial=trial), policy), policy)
 
-    answer_all = partial(_take_trials, session, "time", looks, is_answered)
+    answer_all = partial(_take_trials, session, "time", interim_replicates, is_answered)
     return extend(evaluations, requests, answer_all, lambda evaluation, trial: replace(evaluation, trial=trial))
 
 
@@ -192,7 +192,7 @@ def _candidate_request(subject: Subject, evaluation: Evaluation, backend: str) -
 def _take_trials(
     session: Session,
     stage: str,
-    looks: tuple[int, ...],
+    interim_replicates: tuple[int, ...],
     is_answered: Callable[[Trial, Workload], bool],
     requests: list[ReplicateRequest],
 ) -> list[Trial]:
@@ -200,12 +200,12 @@ def _take_trials(
     label = f"{stage}: {len(requests)} workloads ({arms})"
 
     def progress(done: int) -> None:
-        session.progress(label, done, looks[-1])
+        session.progress(label, done, interim_replicates[-1])
 
-    monitor = DisturbanceMonitor(session.read_telemetry, session.settings.measure.repeats)
+    monitor = DisturbanceMonitor(session.read_telemetry, session.settings.measure.max_retries)
     limit_s = session.settings.limits.replicate_s
     with session.stage(stage):
-        return take_trials(session.server, requests, looks, limit_s, is_answered, progress, monitor)
+        return take_trials(session.server, requests, interim_replicates, limit_s, is_answered, progress, monitor)
 
 
 def witness_candidate(subject: Subject, evaluations: Evaluations) -> Evaluations:

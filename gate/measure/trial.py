@@ -52,7 +52,7 @@ class DisturbanceMonitor:
     """How to look at the device beside every replicate, and how often to take a disturbed one anew."""
 
     read_telemetry: Callable[[], GpuState | None] = lambda: None
-    repeats: int = 0
+    max_retries: int = 0
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class _Series:
     """One workload's trial as it grows. It ends at the first replicate that fails, and keeps those before it."""
 
     plan: ReplicateRequest
-    looks: tuple[int, ...]
+    interim_replicates: tuple[int, ...]
     is_clear: Callable[[Trial, Workload], bool]
     taken: list[Replicate] = field(default_factory=list)
     over: bool = False
@@ -75,13 +75,17 @@ class _Series:
         arms = tuple(Arm(name, implementation) for name, implementation in self.plan.arms.items())
         timing, warmup = TIMING[self.plan.device], self.plan.warmup_rounds
         replicates = tuple(self.taken)
-        return Trial(self.status, arms, timing, warmup, self.message, replicates, self.looks, self.planned_rounds)
+        return Trial(
+            self.status, arms, timing, warmup, self.message, replicates, self.interim_replicates, self.planned_rounds
+        )
 
     def add(self, replicate: Replicate) -> None:
         self.taken.append(replicate)
         self.seconds = replicate.seconds
-        if len(self.taken) in self.looks:
-            self.over = len(self.taken) == self.looks[-1] or self.is_clear(self.trial, self.plan.workload)
+        if len(self.taken) in self.interim_replicates:
+            self.over = len(self.taken) == self.interim_replicates[-1] or self.is_clear(
+                self.trial, self.plan.workload
+            )
 
     def keep_pace(self, pace: Pace, limit_s: float) -> None:
         """All rounds, if they fit the limit at this pace; else a few: replicates are the evidence, not rounds."""
@@ -101,18 +105,18 @@ class _Series:
 def take_trials(
     server: WorkerServer,
     plans: Sequence[ReplicateRequest],
-    looks: tuple[int, ...],
+    interim_replicates: tuple[int, ...],
     limit_s: float,
     is_clear: Callable[[Trial, Workload], bool],
     progress: Callable[[int], None],
     watch: DisturbanceMonitor | None = None,
 ) -> list[Trial]:
-    """A trial for each plan, each up to the first of `looks` at which its answer is clear.
+    """A trial for each plan, each up to the first of `interim_replicates` at which its answer is clear.
 
     A process takes one replicate of every trial that is still open, in random order, so that its start is paid once;
     of slow ones, as many as fit its limit.
     """
-    every = [_Series(plan, looks, is_clear) for plan in plans]
+    every = [_Series(plan, interim_replicates, is_clear) for plan in plans]
     while series := [each for each in every if not each.over]:
         progress(min(len(each.taken) for each in series))
         random.shuffle(series)
@@ -125,8 +129,8 @@ def take_trials(
 def _settle(server: WorkerServer, series: _Series, attempt: ReplicateAnswer, limit_s: float) -> None:
     """What an attempt means for its trial: one replicate more, another way to launch, or the end."""
     plan = series.plan
-    if attempt.uncapturable in set(plan.arms) - set(plan.direct):
-        series.plan = replace(plan, direct=(*plan.direct, str(attempt.uncapturable)))
+    if attempt.uncapturable in set(plan.arms) - set(plan.uncaptured):
+        series.plan = replace(plan, uncaptured=(*plan.uncaptured, str(attempt.uncapturable)))
     elif attempt.pace is not None:
         series.keep_pace(attempt.pace, limit_s)
     elif attempt.replicate is None:
@@ -140,7 +144,7 @@ def _undisturbed(
 ) -> list[ReplicateAnswer]:
     """Attempts in which nothing disturbed the GPU, if one of a few is such; else the last, with what was seen."""
     attempts: list[ReplicateAnswer] = []
-    for _ in range(1 + watch.repeats):
+    for _ in range(1 + watch.max_retries):
         before = watch.read_telemetry()
         attempts = _shared(server, series, limit_s)
         after = watch.read_telemetry()
@@ -188,9 +192,9 @@ def _held_to(answer: ReplicateAnswer | CallFailure, plan: ReplicateRequest) -> R
 
 def _follows(replicate: Replicate, plan: ReplicateRequest) -> bool:
     """Whether it is of what was asked for: the answer comes from the candidate's process."""
-    asked = plan.seed, sorted(plan.arms), plan.rounds, plan.direct
+    asked = plan.seed, sorted(plan.arms), plan.rounds, plan.uncaptured
     return asked == (
-        replicate.seed, sorted(replicate.creation_order), len(replicate.times_ms), replicate.direct,
+        replicate.seed, sorted(replicate.creation_order), len(replicate.times_ms), replicate.uncaptured,
     )  # fmt: skip
 
 

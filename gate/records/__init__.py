@@ -4,7 +4,7 @@ Every arrow of the pipeline returns one of these frozen records; each checks its
 makes no sense cannot be built. `gate.records.codec` turns them into JSON and back. Times are milliseconds.
 """
 
-from gate.records.base import SCHEMA_VERSION, Record, Status
+from gate.records.base import SCHEMA_VERSION, Record, SchemaVersion, Status
 from gate.records.build import Build, KernelResources, ResourceLimits
 from gate.records.case import CONTIGUOUS, NORMAL, Case, Distribution, Layout
 from gate.records.correctness import MAX_BLOCKS, Check, Correctness, Fault
@@ -68,6 +68,7 @@ __all__ = [
     "Replicate",
     "ResourceLimits",
     "Run",
+    "SchemaVersion",
     "Status",
     "Telemetry",
     "Trace",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
-SCHEMA_VERSION: Final = 1
+SchemaVersion = Literal[2]
+SCHEMA_VERSION: Final[SchemaVersion] = 2
 MIN_MS, MAX_MS = 1e-9, 1e9
 """A time is a picosecond at least and eleven days at most: what lies beyond overflows, and no clock reads it."""
 MAX_COUNT = 1e18

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Record)
 REMEASURE = "measure again, or name another file"
+OTHER_VERSION = "use the version of Kernel Gate that wrote it, or measure again"
 
 
 _adapters: dict[Any, TypeAdapter[Any]] = {}
@@ -45,7 +46,7 @@ def to_json(record: Record, *, indent: int | None = None) -> str:
 def from_json(kind: type[R], text: str | bytes, source: str) -> R:
     """A record of `kind` from JSON. `source` names where the text came from, for the errors' messages.
 
-    Raises MalformedFileError, NonFiniteNumberError or InconsistentFileError.
+    Raises MalformedFileError, SchemaVersionError, NonFiniteNumberError or InconsistentFileError.
     """
     record: R = _read(kind, text, source)
     return record
@@ -77,7 +78,11 @@ def records_from_json(kind: type[R], content: bytes, source: str) -> tuple[R, ..
 
 
 def _refuse(error: ValidationError, source: str) -> NoReturn:
-    first = error.errors()[0]
+    every = error.errors()
+    versions = [each["input"] for each in every if each["loc"] == ("schema_version",)]
+    if versions:
+        raise errors.SchemaVersionError(f"{source} has schema_version {versions[0]}; {OTHER_VERSION}") from error
+    first = every[0]
     where = ".".join(str(part) for part in first["loc"])
     at = f" at {where}" if where else ""
     if first["type"] == "finite_number":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gate.records.base import SCHEMA_VERSION, Record
+from gate.records.base import SCHEMA_VERSION, Record, SchemaVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Examination(Record):
     device: str
     findings: tuple[Finding, ...]
     kind: Literal["doctor"] = "doctor"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gate.records.base import SCHEMA_VERSION, Record, Status, require, require_counts, require_times
+from gate.records.base import SCHEMA_VERSION, Record, SchemaVersion, Status, require, require_counts, require_times
 from gate.records.build import Build
 from gate.records.correctness import Correctness
 from gate.records.gpu import Gpu, Telemetry
@@ -85,8 +85,8 @@ class Replicate(Record):
     peak_bytes: int
     clocks: Mapping[str, ClockPair] = field(default_factory=dict)
     """Per arm, one batch of launches by two clocks."""
-    direct: tuple[str, ...] = ()
-    """Arms that were launched directly, because no graph could be made of them."""
+    uncaptured: tuple[str, ...] = ()
+    """Arms that could not be captured in a CUDA graph, so each call was launched by the host."""
     telemetry: Telemetry | None = None
 
     def __post_init__(self) -> None:
@@ -109,8 +109,8 @@ class Trial(Record):
     warmup_rounds: int
     message: str = ""
     replicates: tuple[Replicate, ...] = ()
-    looks: tuple[int, ...] = ()
-    """The numbers of replicates at which the trial might have stopped, as planned; empty where it was fixed."""
+    interim_replicates: tuple[int, ...] = ()
+    """The planned interim analyses: numbers of replicates after which it could stop. Empty: none was planned."""
     planned_rounds: int | None = None
     """How many rounds every replicate was to have, where not so many fit its time limit; else None."""
     median_ms: Mapping[str, float] = field(default_factory=dict)
@@ -121,8 +121,9 @@ class Trial(Record):
         require(len(set(names)) == len(names) > 0, f"arms have names of their own, not {names}")
         for replicate in self.replicates:
             require(set(replicate.creation_order) == set(names), "a replicate has other arms than its trial")
-        require(list(self.looks) == sorted(set(self.looks)), f"looks increase, not {list(self.looks)}")
-        require_counts(self.looks, least=1)
+        planned = list(self.interim_replicates)
+        require(planned == sorted(set(planned)), f"interim_replicates increase, and {planned} do not")
+        require_counts(self.interim_replicates, least=1)
         rounds = {len(replicate.times_ms) for replicate in self.replicates}
         fewer = self.planned_rounds is None or max(rounds, default=0) < self.planned_rounds
         require(fewer, "planned_rounds says that a replicate has fewer rounds than planned")
@@ -131,8 +132,8 @@ class Trial(Record):
         require(len(seeds) == len(self.replicates), "a replicate is counted twice")
         if self.status is Status.OK:
             require(bool(self.replicates), "a trial that is ok has replicates")
-            stopped = not self.looks or len(self.replicates) in self.looks
-            require(stopped, f"{len(self.replicates)} replicates are not at one of the looks {list(self.looks)}")
+            stopped = not planned or len(self.replicates) in planned
+            require(stopped, f"the trial has {len(self.replicates)} replicates, and could stop at {planned} only")
         else:
             require(bool(self.message), "a trial that failed says why")
         self._settle_medians()
@@ -215,7 +216,7 @@ class Measurement(Record):
     baseline: str | None = None
     """Which SDPA backend was to be beaten, by name or as `best`; None where nobody said."""
     kind: Literal["measurement"] = "measurement"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         require(bool(self.workloads), "a measurement asks for at least one workload")

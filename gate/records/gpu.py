@@ -91,8 +91,8 @@ class GpuState(Record):
     recovery_action: str | None = None
 
     def __post_init__(self) -> None:
-        counts = (self.foreign_processes, self.ecc_errors, *self.throttled_ns.values())
-        require(all((count or 0) >= 0 for count in counts), "processes, errors and throttled times are not negative")
+        require_counts((self.sm_clock_mhz, self.memory_clock_mhz, self.foreign_processes, self.ecc_errors))
+        require_counts(self.throttled_ns.values())
 
     @property
     def slowed_by(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from gate.records.base import SCHEMA_VERSION, Record, Status, require
+from gate.records.base import SCHEMA_VERSION, Record, SchemaVersion, Status, require
 from gate.records.build import ResourceLimits
 from gate.records.evidence import Measurement
 from gate.records.gpu import COUNTERS
@@ -126,8 +126,8 @@ class Comparison(Record):
     candidate_ms: float
     ratio: Estimate
     control: Estimate | None = None
-    floor_ms: float | None = None
-    smallest_difference: float | None = None
+    empty_launch_ms: float | None = None
+    detectable_difference: float | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -171,7 +171,7 @@ class Run(Record):
     comparisons: tuple[Comparison, ...]
     verdict: Verdict
     kind: Literal["run"] = "run"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
 
 OUTCOMES = {

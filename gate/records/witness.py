@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gate.records.base import Record, Status, require, require_counts, require_times
 
-MAX_WAY_MS, MAX_WAY_PART = 1.0, 0.25
+MAX_IPC_OVERHEAD_MS, MAX_IPC_OVERHEAD_SHARE = 1.0, 0.25
 """Whichever is more of a batch: more than the way to another process and back took, 0.6 to 0.9 ms on an H200, most of
 it the GPU's changes of context, and 1 to 6 ms of 20 on two busy cores, where threads are slow to wake. What is taken
 off beyond what it takes, a candidate gains that slows the witness's own player alone."""
@@ -18,24 +18,24 @@ class Witness(Record):
 
     Milliseconds of batches of `launches` calls, in the order taken; each call has inputs and an output of its own.
     The candidate's batches include the way to its process and back; the baseline was timed within the witness
-    (`baseline_ms`), and in a process like the candidate's (`baseline_far_ms`).
+    (`baseline_local_ms`), and in a process like the candidate's (`baseline_ipc_ms`).
     """
 
     status: Status
     message: str = ""
     launches: int = 0
     candidate_ms: tuple[float, ...] = ()
-    baseline_ms: tuple[float, ...] = ()
-    baseline_far_ms: tuple[float, ...] = ()
-    direct: bool = False
+    baseline_local_ms: tuple[float, ...] = ()
+    baseline_ipc_ms: tuple[float, ...] = ()
+    uncaptured: bool = False
     """Whether the processes called one after the other, as no graph could be made of the candidate's calls."""
-    alone_ms: float | None = None
+    baseline_solo_ms: float | None = None
     """The baseline's shortest batch within the witness before the candidate's code was loaded."""
 
     def __post_init__(self) -> None:
-        every = self.candidate_ms, self.baseline_ms, self.baseline_far_ms
+        every = self.candidate_ms, self.baseline_local_ms, self.baseline_ipc_ms
         times = [each for batch in every for each in batch]
-        require_times(times if self.alone_ms is None else (*times, self.alone_ms))
+        require_times(times if self.baseline_solo_ms is None else (*times, self.baseline_solo_ms))
         require_counts((self.launches,))
         require(len({len(each) for each in every}) == 1, "every round times candidate and baseline twice")
         if self.status is Status.OK:
@@ -50,12 +50,14 @@ class Witness(Record):
         Less what the way to a process and back takes, as the baseline shows it. Not under 0. Direct calls have the
         host's latency each, in the baseline's process too.
         """
-        if self.direct:
-            return min(self.candidate_ms) / min(self.baseline_far_ms)
-        return max(0.0, min(self.candidate_ms) - self.way_ms) / min(self.baseline_ms)
+        if self.uncaptured:
+            return min(self.candidate_ms) / min(self.baseline_ipc_ms)
+        return max(0.0, min(self.candidate_ms) - self.ipc_overhead_ms) / min(self.baseline_local_ms)
 
     @property
-    def way_ms(self) -> float:
+    def ipc_overhead_ms(self) -> float:
         """To a process and back."""
-        near = min(self.baseline_ms)
-        return min(max(MAX_WAY_MS, MAX_WAY_PART * near), max(0.0, min(self.baseline_far_ms) - near))
+        near = min(self.baseline_local_ms)
+        return min(
+            max(MAX_IPC_OVERHEAD_MS, MAX_IPC_OVERHEAD_SHARE * near), max(0.0, min(self.baseline_ipc_ms) - near)
+        )

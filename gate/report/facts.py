@@ -47,7 +47,7 @@ def rows(run: Run) -> Iterator[tuple[str, ...]]:
 
 
 def _cells(comparison: Comparison) -> tuple[str, ...]:
-    detectable = comparison.smallest_difference
+    detectable = comparison.detectable_difference
     return (
         comparison.baseline,
         f"{comparison.baseline_ms:.4g}",

@@ -8,7 +8,7 @@ from gate.analysis.comparison import coefficient_of_variation, fastest, percenti
 from gate.records import Evaluation, Measurement, Outcome, Status, Trial
 from gate.records.sdpa import PREFIX
 from gate.report.table import table
-from gate.verdict.gate_trust import own_work_gate
+from gate.verdict.gate_trust import provenance_gate
 from gate.verdict.regression import Change
 
 
@@ -43,7 +43,7 @@ def _ended_early(measurement: Measurement) -> Iterator[str]:
     """Why a correct candidate was not timed: its verdict was known before."""
     if measurement.build and measurement.build.status is Status.OK and not measurement.evaluations:
         yield f"{measurement.impl}: not timed: resource limits not met or unknown; see `kernel-gate build`"
-    for gate in (own_work_gate(evaluation, measurement.impl) for evaluation in measurement.evaluations):
+    for gate in (provenance_gate(evaluation, measurement.impl) for evaluation in measurement.evaluations):
         if gate is not None and gate.outcome is not Outcome.PASS:
             yield f"{gate.workload}: {gate.name}: {gate.evidence}"
 

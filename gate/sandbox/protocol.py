@@ -140,7 +140,7 @@ class ReplicateRequest(Record):
     tolerance: Tolerance
     sdpa_max_abs_err: float | None
     """SDPA's own error, from the check; None where no candidate is timed."""
-    direct: tuple[str, ...] = ()
+    uncaptured: tuple[str, ...] = ()
     """Arms that are launched directly, because they cannot be captured."""
     budget_s: float | None = None
     """How long the rounds may take; None where it is known that they fit."""

@@ -12,6 +12,13 @@ from gate.errors import BadInputError
 from gate.settings.model import Settings
 from gate.storage import MAX_TOML, read_given
 
+RENAMED = {
+    "measure.looks": "measure.interim_replicates",
+    "measure.repeats": "measure.max_retries",
+    "wider": "extra_workloads",
+}
+"""Settings of earlier versions, and what they are called now."""
+
 
 def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
     """gate.toml at `path` (or in this folder, if there), with `section.name=value` overrides on top.
@@ -24,16 +31,30 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Se
     table, set_here = _merged(asdict(Settings()), _read(path)), tuple(overrides)
     for override in set_here:
         _apply(table, override)
+    _refuse_renamed(table, path, set_here)
     try:
         return TypeAdapter(Settings).validate_python(table)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         said = first["msg"].removeprefix("Value error, ")
-        blamed = ", ".join(setting for setting in set_here if _concerns(setting.partition("=")[0], where))
         raise BadInputError(
-            f"{blamed or path or 'gate.toml'}: {where or 'settings'}: {said}; gate.toml has all names and defaults"
+            f"{_origin(where, path, set_here)}: {where or 'settings'}: {said}; gate.toml has all names and defaults"
         ) from error
+
+
+def _refuse_renamed(table: dict[str, Any], path: Path | None, overrides: Iterable[str]) -> None:
+    for old, new in RENAMED.items():
+        section, _, key = old.partition(".")
+        found = table.get(section)
+        if found is not None and (not key or (isinstance(found, dict) and key in found)):
+            raise BadInputError(f"{_origin(old, path, overrides)}: {old} has a new name; write {new}")
+
+
+def _origin(where: str, path: Path | None, overrides: Iterable[str]) -> str:
+    """The overrides that set what lies at `where`, or else the policy file."""
+    concerned = (override for override in overrides if _concerns(override.partition("=")[0], where))
+    return ", ".join(concerned) or str(path or "gate.toml")
 
 
 def _concerns(name: str, where: str) -> bool:

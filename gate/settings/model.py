@@ -11,7 +11,7 @@ from gate.errors import BadInputError
 from gate.records import CONTIGUOUS, NORMAL, Case, Distribution, Dtype, Layout, Policy, Record, Workload
 from gate.settings.github import GithubSettings
 
-MAX_ROUNDS, MAX_REPLICATES, MAX_REPEATS = 100_000, 1_000, 100
+MAX_ROUNDS, MAX_REPLICATES, MAX_RETRIES = 100_000, 1_000, 100
 MAX_LIMIT_S, MAX_LIMIT_MB = 7 * 86_400, 1 << 30
 """A week, and a petabyte: more than anybody means."""
 
@@ -21,12 +21,12 @@ class MeasureSettings(Record):
     """How a trial is taken."""
 
     baseline: str = "best"
-    looks: tuple[int, ...] = (5, 10, 20)
-    """The numbers of replicates at which a trial may stop; the last is its budget."""
+    interim_replicates: tuple[int, ...] = (5, 10, 20)
+    """The interim analyses: numbers of replicates after which a trial may stop. It never takes more than the last."""
     rounds: int = 30
     warmup_rounds: int = 5
-    repeats: int = 3
-    """How often a replicate is taken anew that the GPU was disturbed in."""
+    max_retries: int = 3
+    """How often a replicate is repeated while something disturbs the GPU."""
     lock_clocks: bool = False
     """Hold the GPU's clock while measuring: for people who own the machine, and are root on it."""
     selection_replicates: int = 2
@@ -35,14 +35,15 @@ class MeasureSettings(Record):
     """Rounds of each of them, after the warm-up."""
 
     def __post_init__(self) -> None:
-        if not self.looks or list(self.looks) != sorted(set(self.looks)) or self.looks[0] < 1:
-            raise ValueError(f"looks are increasing numbers of replicates, not {list(self.looks)}")
+        planned = list(self.interim_replicates)
+        if not planned or planned != sorted(set(planned)) or planned[0] < 1:
+            raise ValueError(f"interim_replicates are increasing numbers of replicates, from 1 up, not {planned}")
         if max(self.rounds, self.warmup_rounds, self.selection_rounds) > MAX_ROUNDS:
             raise ValueError(f"a replicate has at most {MAX_ROUNDS} rounds")
-        if max(self.looks[-1], self.selection_replicates) > MAX_REPLICATES:
+        if max(planned[-1], self.selection_replicates) > MAX_REPLICATES:
             raise ValueError(f"a trial has at most {MAX_REPLICATES} replicates")
-        if not 0 <= self.repeats <= MAX_REPEATS:
-            raise ValueError(f"repeats lies between 0 and {MAX_REPEATS}, not at {self.repeats}")
+        if not 0 <= self.max_retries <= MAX_RETRIES:
+            raise ValueError(f"max_retries lies between 0 and {MAX_RETRIES}, not at {self.max_retries}")
         if min(self.rounds, self.selection_replicates, self.selection_rounds) < 1 or self.warmup_rounds < 0:
             raise ValueError("the rounds and replicates of a trial are at least 1, and warmup_rounds at least 0")
 
@@ -124,7 +125,7 @@ def _workloads() -> dict[str, tuple[str, ...]]:
     return {"cpu": ("1,8,512,64,float32",), "cuda": ("1,8,512,64,float16", *long_batches)}
 
 
-def _wider() -> dict[str, tuple[str, ...]]:
+def _extra_workloads() -> dict[str, tuple[str, ...]]:
     return {
         "cpu": ("1,8,128,64,float32", "1,8,512,64,float32,causal", "4,8,256,64,float32"),
         "cuda": (
@@ -179,8 +180,8 @@ class Settings(Record):
     tolerance: Mapping[str, Tolerance] = field(default_factory=_tolerances)
     workloads: Mapping[str, tuple[str, ...]] = field(default_factory=_workloads)
     """Per device, the workloads that are required: `B,H,S,D,dtype`."""
-    wider: Mapping[str, tuple[str, ...]] = field(default_factory=_wider)
-    """Per device, what `baseline` records besides: `B,H,S,D,dtype`, and `causal`."""
+    extra_workloads: Mapping[str, tuple[str, ...]] = field(default_factory=_extra_workloads)
+    """Per device, what `kernel-gate baseline` records in addition: `B,H,S,D,dtype`, and `causal`."""
     fuzz: Mapping[str, FuzzMatrix] = field(default_factory=_matrices)
     github: GithubSettings = field(default_factory=GithubSettings)
 
@@ -188,7 +189,7 @@ class Settings(Record):
         for device, texts in self.workloads.items():
             if not texts:
                 raise ValueError(f"{device} requires no workload; name one at least")
-        for name, table in (("workloads", self.workloads), ("wider", self.wider)):
+        for name, table in (("workloads", self.workloads), ("extra_workloads", self.extra_workloads)):
             for device, texts in table.items():
                 _parse_all(f"{name}.{device}", texts)
 

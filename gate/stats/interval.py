@@ -21,7 +21,7 @@ Rounds: TypeAlias = Sequence[Sequence[float]]
 """Times in ms: a sequence of rounds per replicate."""
 
 POWER = 0.8
-"""With which `smallest_difference` would have been found."""
+"""With which `detectable_difference` would have been found."""
 MAX_LOG = 230.0
 """Of a ratio: 1e100, beyond which no two times lie, though the interval of a few that are far apart may."""
 
@@ -124,7 +124,7 @@ def two_sided_p(t: float, degrees: float) -> float:
     return ratio_digits(2 * float(stdtr(degrees, -abs(t))))
 
 
-def smallest_difference(estimate: Estimate, degrees: float | None = None) -> float | None:
+def detectable_difference(estimate: Estimate, degrees: float | None = None) -> float | None:
     """The relative difference that such an interval would have told from none with a power of 80%.
 
     exp((t_{1-alpha/2} + t_{0.8}) * standard error) - 1; the standard error is read back from the interval, which has

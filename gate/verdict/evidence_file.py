@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gate import errors
 from gate.records import SCHEMA_VERSION, Measurement, Run
-from gate.records.codec import REMEASURE, from_json
+from gate.records.codec import OTHER_VERSION, REMEASURE, from_json
+from gate.records.conversion import OLD, convert
 from gate.storage import read_given
 
 
@@ -21,12 +22,26 @@ def load_evidence(path: Path) -> Measurement | Run:
     contradiction, number that is not finite.
     """
     text = _read(path)
-    kind = _kind(text, path)
-    if kind is Measurement:
-        return from_json(Measurement, text, str(path))
-    run = from_json(Run, text, str(path))
-    _refuse_other_verdict(run, path)
-    return run
+    table = _parse(text, path)
+    if _version(table) != SCHEMA_VERSION:
+        remedy = f"convert it with `kernel-gate convert {path}`" if _version(table) == OLD else OTHER_VERSION
+        raise errors.SchemaVersionError(
+            f"{path} has schema_version {table.get('schema_version')}, and this Kernel Gate reads {SCHEMA_VERSION}; "
+            f"{remedy}"
+        )
+    return _record(table["kind"], text, path)
+
+
+def load_converted(path: Path) -> Measurement | Run | None:
+    """The measurement or the run of a file that has the schema's version 1; None if the file has this version.
+
+    Raises BadInputError for a file that is neither, and for what `load_evidence` refuses.
+    """
+    table = _parse(_read(path), path)
+    if _version(table) != OLD:
+        load_evidence(path)
+        return None
+    return _record(table["kind"], json.dumps(convert(table)), path)
 
 
 def measurement_of(record: Measurement | Run) -> Measurement:
@@ -41,7 +56,9 @@ def _read(path: Path) -> str:
         raise errors.MalformedFileError(f"{path} is not UTF-8 text: {error.reason}; {REMEASURE}") from error
 
 
-def _kind(text: str, path: Path) -> type[Measurement] | type[Run]:
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    """The JSON of a measurement or a run, of any version."""
+
     def no_constant(name: str) -> NoReturn:
         raise errors.NonFiniteNumberError(f"{path} contains {name}; {REMEASURE}")
 
@@ -49,15 +66,22 @@ def _kind(text: str, path: Path) -> type[Measurement] | type[Run]:
         table = json.loads(text, parse_constant=no_constant)
     except (ValueError, RecursionError) as error:  # also: an integer, or a nesting, beyond any that is written
         raise errors.MalformedFileError(f"{path} is truncated or not JSON: {error}; {REMEASURE}") from error
-    kinds = {"measurement": Measurement, "run": Run}
-    if not isinstance(table, dict) or table.get("kind") not in list(kinds):
+    if not isinstance(table, dict) or table.get("kind") not in ("measurement", "run"):
         raise errors.MalformedFileError(f"{path} contains neither a measurement nor a run; {REMEASURE}")
-    if table.get("schema_version") != SCHEMA_VERSION:
-        raise errors.SchemaVersionError(
-            f"{path} has schema_version {table.get('schema_version')}, and this Kernel Gate reads {SCHEMA_VERSION}; "
-            "use the version that wrote it, or measure again"
-        )
-    return kinds[table["kind"]]
+    return table
+
+
+def _version(table: dict[str, Any]) -> int | None:
+    version = table.get("schema_version")
+    return version if type(version) is int else None
+
+
+def _record(kind: str, text: str, path: Path) -> Measurement | Run:
+    if kind == "measurement":
+        return from_json(Measurement, text, str(path))
+    run = from_json(Run, text, str(path))
+    _refuse_other_verdict(run, path)
+    return run
 
 
 def _refuse_other_verdict(run: Run, path: Path) -> None:

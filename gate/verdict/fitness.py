@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gate.records import Outcome, Run
 
-MACHINE_GATES = ("measured", "machine", "clocks", "control")
+MACHINE_GATES = ("completeness", "machine", "clocks", "control")
 
 
 def machine_findings(run: Run) -> tuple[bool, list[str]]:

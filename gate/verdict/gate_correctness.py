@@ -26,23 +26,23 @@ LAST_PLACE: Mapping[Dtype, float] = {"float32": 2**-21, "float16": 2**-8, "bfloa
 MAX_NAMED = 3
 
 
-def correct_gate(evaluation: Evaluation) -> Gate:
+def correctness_gate(evaluation: Evaluation) -> Gate:
     """Passes if every check ran and the largest error is within the limit."""
     correctness, workload = evaluation.correctness, evaluation.workload
     if correctness is None:
-        return Gate("correct", workload, Outcome.UNDECIDED, "not checked")
+        return Gate("correctness", workload, Outcome.UNDECIDED, "not checked")
     if correctness.status is Status.TOO_SLOW:
-        return Gate("faster", workload, Outcome.REJECTED, correctness.message)
+        return Gate("speedup", workload, Outcome.REJECTED, correctness.message)
     if correctness.status is not Status.OK:
-        return Gate("correct", workload, OUTCOMES[correctness.status], correctness.message)
+        return Gate("correctness", workload, OUTCOMES[correctness.status], correctness.message)
     lacking = [name for name in CHECKS if name not in {check.name for check in correctness.checks}]
     error, sdpa_error = correctness.max_abs_err, correctness.sdpa_max_abs_err
     if lacking or error is None or sdpa_error is None:
         missing = lacking[:MAX_NAMED] or ["max error"]
-        return Gate("correct", workload, Outcome.UNDECIDED, f"missing from the evidence: {', '.join(missing)}")
+        return Gate("correctness", workload, Outcome.UNDECIDED, f"missing from the evidence: {', '.join(missing)}")
     limit = 2 * sdpa_error + LAST_PLACE[workload.dtype]
     evidence = f"max error {error:.1e} (SDPA: {sdpa_error:.1e}), {len(correctness.checks)} checks"
     if error <= limit:
-        return Gate("correct", workload, Outcome.PASS, evidence)
+        return Gate("correctness", workload, Outcome.PASS, evidence)
     reason = f"above the limit {limit:.1e}, although every check reports a pass"
-    return Gate("correct", workload, Outcome.REJECTED, f"{evidence}: {reason}")
+    return Gate("correctness", workload, Outcome.REJECTED, f"{evidence}: {reason}")

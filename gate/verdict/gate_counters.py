@@ -55,7 +55,7 @@ def _candidate_of(evaluation: Evaluation) -> str | None:
 
 
 def _sdpa_kernel_flags(evaluation: Evaluation, impl: str, profile: Profile | None) -> Iterator[CounterFlag]:
-    """SDPA's kernels among the counted ones; the traced ones are checked by the gate `own work`."""
+    """SDPA's kernels among the counted ones; the traced ones are checked by the gate `provenance`."""
     trace = evaluation.trace(impl)
     counted = tuple(launched.kernel for launched in (profile.kernels if profile else ()))
     others = tuple(trace for trace in evaluation.traces if trace.implementation != impl)

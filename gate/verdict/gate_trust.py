@@ -37,13 +37,13 @@ MAX_NAME_CHARS = 100
 """Names of template kernels can have thousands of characters."""
 
 
-def complete_gate(evaluation: Evaluation, comparison: Comparison | None, environment: Environment) -> Gate | None:
+def completeness_gate(evaluation: Evaluation, comparison: Comparison | None, environment: Environment) -> Gate | None:
     """Undecided if a measurement on a GPU lacks what the following gates need; they would be skipped silently."""
     lacking = list(_lacking(evaluation, comparison, environment.gpu)) if comparison else []
     if environment.device != "cuda" or not lacking:
         return None
     return Gate(
-        "measured", evaluation.workload, Outcome.UNDECIDED, f"missing from the evidence: {', '.join(lacking)}"
+        "completeness", evaluation.workload, Outcome.UNDECIDED, f"missing from the evidence: {', '.join(lacking)}"
     )
 
 
@@ -59,7 +59,7 @@ def _lacking(evaluation: Evaluation, comparison: Comparison, gpu: Gpu | None) ->
         yield "kernel traces of candidate and baseline"
 
 
-def own_work_gate(evaluation: Evaluation, impl: str | None) -> Gate | None:
+def provenance_gate(evaluation: Evaluation, impl: str | None) -> Gate | None:
     """Rejects a candidate that launches SDPA's kernels; None if no kernel trace exists.
 
     The pipeline evaluates this gate before it times anything.
@@ -69,12 +69,12 @@ def own_work_gate(evaluation: Evaluation, impl: str | None) -> Gate | None:
         return None
     kernel = sdpa_kernel_used(evaluation, trace.implementation)
     if kernel is None:
-        return Gate("own work", evaluation.workload, Outcome.PASS, "launches no SDPA kernel")
+        return Gate("provenance", evaluation.workload, Outcome.PASS, "launches no SDPA kernel")
     evidence = f"launches SDPA's kernel {kernel[:MAX_NAME_CHARS]}, which cannot be faster than itself"
-    return Gate("own work", evaluation.workload, Outcome.REJECTED, evidence)
+    return Gate("provenance", evaluation.workload, Outcome.REJECTED, evidence)
 
 
-def possible_gate(comparison: Comparison | None, gpu: Gpu | None) -> Gate | None:
+def physical_floor_gate(comparison: Comparison | None, gpu: Gpu | None) -> Gate | None:
     """Rejects a time below the device's physical floor: some work was skipped or not timed."""
     floor = floor_ms(comparison.workload, gpu) if comparison and gpu else None
     if comparison is None or floor is None:
@@ -82,7 +82,7 @@ def possible_gate(comparison: Comparison | None, gpu: Gpu | None) -> Gate | None
     possible = comparison.candidate_ms >= floor
     relation = "above" if possible else "below"
     evidence = f"{comparison.candidate_ms:.4g} ms, {relation} the physical floor of {floor:.4g} ms"
-    return Gate("possible", comparison.workload, Outcome.PASS if possible else Outcome.REJECTED, evidence)
+    return Gate("physical floor", comparison.workload, Outcome.PASS if possible else Outcome.REJECTED, evidence)
 
 
 def machine_gate(evaluation: Evaluation, policy: Policy, gpu: Gpu | None) -> Gate | None:
@@ -180,22 +180,23 @@ def witness_evidence(witness: Witness, comparison: Comparison) -> str:
 
 def witness_doubt(witness: Witness, comparison: Comparison, policy: Policy) -> str:
     """Why the witness contradicts the trial's ratio, or cannot confirm it; empty if it confirms it."""
-    limit, local_ms = 1 + policy.witness_tolerance, min(witness.baseline_ms)
+    limit, local_ms = 1 + policy.witness_tolerance, min(witness.baseline_local_ms)
     if witness.ratio > comparison.ratio.point * limit:
         return "the independent clock contradicts the trial"
-    if witness.alone_ms is None:
+    if witness.baseline_solo_ms is None:
         return "SDPA was not timed before the candidate was loaded"
     slowdowns = {
         "in the witness as in the trial": local_ms / witness.launches / comparison.baseline_ms,
-        "with the candidate loaded as without it": local_ms / witness.alone_ms,
+        "with the candidate loaded as without it": local_ms / witness.baseline_solo_ms,
     }
-    if witness.direct:
-        slowdowns["by direct launches as in a CUDA graph"] = min(witness.baseline_far_ms) / local_ms
+    if witness.uncaptured:
+        slowdowns["by direct launches as in a CUDA graph"] = min(witness.baseline_ipc_ms) / local_ms
     condition, slowdown = max(slowdowns.items(), key=lambda item: item[1])
     if slowdown > limit:
         return f"SDPA took {slowdown:.2f} times as long {condition}"
-    if witness.way_ms > MAX_IPC_SHARE * local_ms:
-        return f"batch too short for the independent clock: {local_ms:.3g} ms, with {witness.way_ms:.3g} ms of IPC"
+    if witness.ipc_overhead_ms > MAX_IPC_SHARE * local_ms:
+        overhead = f"{witness.ipc_overhead_ms:.3g} ms of IPC"
+        return f"batch too short for the independent clock: {local_ms:.3g} ms, with {overhead}"
     return ""
 
 

@@ -1,10 +1,10 @@
 """The gates: each one checks one property of the evidence on one workload and states its evidence.
 
-In order: build; resources (registers, spills and stack within the limits, if any); correct; own work (no SDPA
-kernel); measured (the evidence is complete); possible (not below the physical floor); machine (GPU undisturbed);
+In order: build; resources (registers, spills and stack within the limits, if any); correctness; provenance (no SDPA
+kernel); completeness (no evidence is missing); physical floor (no time is below it); machine (GPU undisturbed);
 clocks (device and host clock agree); witness (an independent process measured the same); counters (no contradiction
-to the clock); control (A/A: the baseline does not differ from itself); baseline (the required SDPA backend); faster
-(the point estimate); interval (the whole interval). The first gate that does not pass ends the sequence.
+to the clock); control (A/A: the baseline does not differ from itself); baseline (the required SDPA backend); speedup
+(the point estimate); confidence interval (all of it). The first gate that does not pass ends the sequence.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from gate.records.sdpa import PREFIX
 from gate.records.verdict import OUTCOMES
 from gate.stats.multiplicity import holm
 from gate.verdict.gate_baseline import baseline_gate
-from gate.verdict.gate_correctness import correct_gate
+from gate.verdict.gate_correctness import correctness_gate
 from gate.verdict.gate_counters import counters_gate
 from gate.verdict.gate_trust import (
     clocks_gate,
-    complete_gate,
+    completeness_gate,
     machine_gate,
-    own_work_gate,
-    possible_gate,
+    physical_floor_gate,
+    provenance_gate,
     witness_gate,
 )
 
@@ -44,7 +44,7 @@ from gate.verdict.gate_trust import (
 def build_gates(build: Build | None, policy: Policy) -> Iterator[Gate]:
     """The gates on the build: none if it succeeded and the policy limits no resource."""
     if build is None:
-        yield Gate("measured", None, Outcome.UNDECIDED, "the evidence contains no candidate")
+        yield Gate("completeness", None, Outcome.UNDECIDED, "the evidence contains no candidate")
     elif build.status is not Status.OK:
         yield Gate("build", None, OUTCOMES[build.status], build.message)
     elif has_limits(build, policy.resources):
@@ -90,11 +90,11 @@ def workload_gates(
     if witnessed is not None and witnessed.outcome is Outcome.REJECTED:
         return [witnessed]  # a wrong output found by the witness outranks whatever the candidate's process reports
     stages = (
-        correct_gate(evaluation),
-        own_work_gate(evaluation, measurement.impl),
+        correctness_gate(evaluation),
+        provenance_gate(evaluation, measurement.impl),
         _timed(evaluation, comparison),
-        complete_gate(evaluation, comparison, environment),
-        possible_gate(comparison, environment.gpu),
+        completeness_gate(evaluation, comparison, environment),
+        physical_floor_gate(comparison, environment.gpu),
         machine_gate(evaluation, policy, environment.gpu),
         clocks_gate(evaluation, policy),
         witnessed,
@@ -108,7 +108,7 @@ def workload_gates(
             if gate.outcome is not Outcome.PASS:
                 return gates
     if comparison is not None:
-        gates += [_faster(comparison, policy), _interval(comparison, policy)]
+        gates += [_speedup(comparison, policy), _confidence_interval(comparison, policy)]
     return gates
 
 
@@ -117,21 +117,21 @@ def _timed(evaluation: Evaluation, comparison: Comparison | None) -> Gate | None
     trial = evaluation.trial
     if trial is None and evaluation.sdpa is not None and evaluation.sdpa.status is not Status.OK:
         reason = f"SDPA could not be timed: {evaluation.sdpa.message}"
-        return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, reason)
+        return Gate("completeness", evaluation.workload, Outcome.ENVIRONMENT, reason)
     refused = [trace for trace in evaluation.traces if trace.refusal and trace.implementation.startswith(PREFIX)]
     refusals = [f"{trace.implementation}: {trace.refusal}" for trace in refused]
     if trial is None and refusals:
-        return Gate("measured", evaluation.workload, Outcome.ENVIRONMENT, f"no baseline: {refusals[0]}")
+        return Gate("completeness", evaluation.workload, Outcome.ENVIRONMENT, f"no baseline: {refusals[0]}")
     if trial is None:
-        return Gate("measured", evaluation.workload, Outcome.UNDECIDED, "the candidate was checked but not timed")
+        return Gate("completeness", evaluation.workload, Outcome.UNDECIDED, "the candidate was checked but not timed")
     if trial.status is Status.OK:
         if comparison is not None:
             return None
         evidence = "candidate and baseline were not both timed"
-        return Gate("measured", evaluation.workload, Outcome.UNDECIDED, evidence)
+        return Gate("completeness", evaluation.workload, Outcome.UNDECIDED, evidence)
     outcome = OUTCOMES[trial.status]
-    name = "correct" if outcome in (Outcome.REJECTED, Outcome.FAILED) else "measured"
-    name = "faster" if trial.status is Status.TOO_SLOW else name
+    name = "correctness" if outcome in (Outcome.REJECTED, Outcome.FAILED) else "completeness"
+    name = "speedup" if trial.status is Status.TOO_SLOW else name
     return Gate(name, evaluation.workload, outcome, f"during timing: {trial.message}")
 
 
@@ -153,18 +153,20 @@ def _control(comparison: Comparison | None, policy: Policy, unfit: Collection[Wo
     return Gate("control", comparison.workload, Outcome.PASS, f"A/A ratio {control}")
 
 
-def _faster(comparison: Comparison, policy: Policy) -> Gate:
+def _speedup(comparison: Comparison, policy: Policy) -> Gate:
     """The point estimate is below the threshold; with `strict`, the whole interval is."""
     ratio = comparison.ratio
     limit = ratio.high if policy.strict and ratio.high is not None else ratio.point
     required = f"{'whole interval' if policy.strict else 'ratio'} below {policy.speedup:g}"
-    return _speed_gate("faster", comparison, policy, limit < policy.speedup, policy.speedup, required)
+    return _speed_gate("speedup", comparison, policy, limit < policy.speedup, policy.speedup, required)
 
 
-def _interval(comparison: Comparison, policy: Policy) -> Gate:
+def _confidence_interval(comparison: Comparison, policy: Policy) -> Gate:
     """The whole interval is below 1: the candidate is faster, by any amount."""
     high = comparison.ratio.high
-    return _speed_gate("interval", comparison, policy, high is not None and high < 1, 1.0, "whole interval below 1")
+    return _speed_gate(
+        "confidence interval", comparison, policy, high is not None and high < 1, 1.0, "whole interval below 1"
+    )
 
 
 def _speed_gate(name: str, comparison: Comparison, policy: Policy, met: bool, bound: float, required: str) -> Gate:

@@ -9,7 +9,7 @@ from gate.analysis.comparison import compare
 from gate.records import Build, Comparison, Correctness, Gate, Measurement, Outcome, Policy, Run, Trial, Verdict
 from gate.records.verdict import OUTCOMES
 from gate.verdict.gate_counters import oddities
-from gate.verdict.gate_trust import MACHINE_STEP, own_work_gate, unexplained_clocks
+from gate.verdict.gate_trust import MACHINE_STEP, provenance_gate, unexplained_clocks
 from gate.verdict.gates import build_gates, unfit_workloads, workload_gates
 
 FASTER = "Make the kernel faster; the table shows its distance from the threshold."
@@ -17,18 +17,18 @@ NEXT_STEPS = {
     Outcome.REJECTED: {
         "build": "Declare the architecture in kernel.toml, or judge on another GPU.",
         "resources": "Use a smaller tile or fewer registers; `kernel-gate build` lists each kernel's resources.",
-        "correct": "Fix the kernel; `kernel-gate fuzz` shows on which workloads it is wrong.",
-        "own work": "Compute attention with your own kernels; matrix products from a library are allowed.",
-        "possible": "Find the work that was skipped or not timed: no kernel is faster than the physical floor.",
-        "faster": FASTER,
-        "interval": FASTER,
+        "correctness": "Fix the kernel; `kernel-gate fuzz` shows on which workloads it is wrong.",
+        "provenance": "Compute attention with your own kernels; matrix products from a library are allowed.",
+        "physical floor": "Find the work that was skipped or not timed: no kernel is faster than the physical floor.",
+        "speedup": FASTER,
+        "confidence interval": FASTER,
     },
     Outcome.FAILED: {
         "build": "Fix the build; the compiler's output is below.",
-        "correct": "Fix the kernel; `kernel-gate fuzz` finds the smallest workload on which it fails.",
+        "correctness": "Fix the kernel; `kernel-gate fuzz` finds the smallest workload on which it fails.",
     },
     Outcome.UNDECIDED: {
-        "measured": "Measure every required workload with `kernel-gate measure-candidate`, then judge again.",
+        "completeness": "Measure every required workload with `kernel-gate measure-candidate`, then judge again.",
         "machine": MACHINE_STEP,
         "counters": "Find out why counters and clock disagree; `kernel-gate profile` lists the launched kernels.",
         "clocks": "Find out what disturbs one of the clocks; a candidate that patches timers does that.",
@@ -36,9 +36,11 @@ NEXT_STEPS = {
         "baseline": "Measure again on a quiet machine, against the required backend (`--baseline`).",
     },
 }
-NEED_AN_INTERVAL = ("control", "faster", "interval")
+NEED_AN_INTERVAL = ("control", "speedup", "confidence interval")
 MORE_REPLICATES = "Measure again with `--replicates {0}` or more, or without this option: fewer give no interval."
-UNDECIDED_STEP = "Measure again on a quiet machine, or with more replicates (`--set measure.looks=[10,20,40]`)."
+UNDECIDED_STEP = (
+    "Measure again on a quiet machine, or with more replicates (`--set measure.interim_replicates=[10,20,40]`)."
+)
 ENVIRONMENT_STEP = "Fix the machine (`kernel-gate doctor` shows how), then run again."
 PASS_STEP = "Nothing more to do on these workloads."
 
@@ -55,7 +57,7 @@ def judge(measurement: Measurement, policy: Policy) -> Run:
         if workload in found:
             gates += workload_gates(found[workload], comparisons[workload], policy, unfit, measurement)
         else:
-            gates.append(Gate("measured", workload, Outcome.UNDECIDED, "required, but missing from the evidence"))
+            gates.append(Gate("completeness", workload, Outcome.UNDECIDED, "required, but missing from the evidence"))
     clocks = tuple(
         f"{evaluation.workload}: {warning}"
         for evaluation in measurement.evaluations
@@ -74,7 +76,7 @@ def measurement_outcome(measurement: Measurement) -> Outcome:
         for stage in (evaluation.correctness, evaluation.sdpa, evaluation.trial)
     ]
     outcomes = [OUTCOMES[stage.status] for stage in stages if stage is not None]
-    own_work = [own_work_gate(evaluation, measurement.impl) for evaluation in measurement.evaluations]
+    own_work = [provenance_gate(evaluation, measurement.impl) for evaluation in measurement.evaluations]
     outcomes += [gate.outcome for gate in own_work if gate is not None]
     outcomes += [] if measurement.evaluations else [Outcome.UNDECIDED]
     return min(outcomes, key=list(Outcome).index)

@@ -27,6 +27,7 @@ from gate.records import (
     Outcome,
     Policy,
     Record,
+    SchemaVersion,
     Status,
     Trial,
     Workload,
@@ -69,7 +70,7 @@ class Changes(Record):
     answer: Answer
     changes: tuple[Change, ...]
     kind: Literal["changes"] = "changes"
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def serve_batches(
             device,
             implementation_of(witness_batch),
             SharedTensors(memory, witness_batch),
-            capture=not witness_batch.direct,
+            capture=not witness_batch.uncaptured,
         )
         device.reset_peak()  # its graph and outputs are gone before the next batch needs room
         channel.say(HERE)

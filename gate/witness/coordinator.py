@@ -65,7 +65,7 @@ def witness_batch_of(evaluation: Evaluation, device: str) -> WitnessBatch | None
         baseline=trial.implementation(BASELINE),
         launches=min(MAX_LAUNCHES, fitting),
         batch_ms=BATCH_MS[device] / min(max(1.0, slowdown), MAX_SHORTENING),
-        direct=any(CANDIDATE in replicate.direct for replicate in trial.replicates),
+        uncaptured=any(CANDIDATE in replicate.uncaptured for replicate in trial.replicates),
     )
 
 

@@ -20,7 +20,7 @@ class WitnessBatch(Record):
     baseline: str
     launches: int
     batch_ms: float
-    direct: bool
+    uncaptured: bool
     """Whether the candidate cannot be captured in a graph."""
 
 

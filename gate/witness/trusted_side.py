@@ -60,7 +60,7 @@ def run_trusted_side(asked: TrustedSideRequest) -> TrustedSideAnswer:
                 for witness_batch, clock, shortest in zip(witness_batches, clocks, alone, strict=True):
                     device.reset_peak()  # the graph and the outputs of the last batch are gone
                     witness = _BatchTrial(device, witness_batch, asked.rounds, clock, own, channel).witness()
-                    seen.append(replace(witness, alone_ms=shortest))
+                    seen.append(replace(witness, baseline_solo_ms=shortest))
         except HungUpError as error:
             seen += [Witness(error.status, str(error))] * (len(asked.witness_batches) - len(seen))
     return TrustedSideAnswer(tuple(seen))
@@ -183,7 +183,7 @@ class _BatchTrial:
             return Witness(Status.INCORRECT, str(error), self._bout.launches)
         except CandidateRefusedError as error:
             return Witness(Status.CRASHED, str(error), self._bout.launches)
-        return Witness(Status.OK, "", self._bout.launches, candidate, near, far, self._bout.direct)
+        return Witness(Status.OK, "", self._bout.launches, candidate, near, far, self._bout.uncaptured)
 
     def _rounds(self) -> list[tuple[float, float, float]]:
         """Milliseconds of candidate, baseline and baseline in a process of its own, round by round."""

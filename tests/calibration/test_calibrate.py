@@ -88,7 +88,7 @@ def recording(tmp_path, **content):
 def test_any_file_of_the_layout_is_read(tmp_path):
     times = RNG.lognormal(0, 0.01, (12, 8, 3)).astype(np.float32)
     path = recording(tmp_path, arms=np.array(["mine", "mine_again", "empty"]), b1_graph=times)
-    rows = list(calibrate(load_recorded(path), ReplayDesign(draws=20, looks=(5, 10)), silent))
+    rows = list(calibrate(load_recorded(path), ReplayDesign(draws=20, interim_replicates=(5, 10)), silent))
     assert {row.key for row in rows} == {"b1_graph"}
     assert {rule.name for rule in DECISION_RULES} < {row.rule for row in rows}
 
@@ -140,7 +140,7 @@ def test_a_recording_without_a_control_or_with_too_few_replicates_is_refused(tmp
     "wrong",
     [
         {"draws": 0}, {"draws": 10**18}, {"replicates": 1}, {"replicates": 10**9}, {"alpha": 0.0}, {"alpha": 1.0},
-        {"alpha": float("nan")}, {"looks": (5, 5)}, {"seed": -1}, {"seed": 2**64},
+        {"alpha": float("nan")}, {"interim_replicates": (5, 5)}, {"seed": -1}, {"seed": 2**64},
     ],
     ids=str,
 )  # fmt: skip

@@ -13,7 +13,7 @@ from gate.records import Case, Evaluation, Status, Workload
 from gate.runtime.device import open_device
 from gate.runtime.implementations import BoundCall, Implementation, SdpaBackend
 from gate.settings.model import Settings, Tolerance
-from gate.verdict.gate_correctness import CHECKS, LAST_PLACE, correct_gate
+from gate.verdict.gate_correctness import CHECKS, LAST_PLACE, correctness_gate
 from tests.support import examples
 
 TOLERANCE = Settings().tolerance["float32"]
@@ -328,7 +328,7 @@ def test_a_check_that_will_not_fit_is_given_up_after_two_calls(monkeypatch):
     assert clock.now == pytest.approx(40.01)
     assert (seen.status, seen.call_ms) == (Status.TOO_SLOW, 20_000.0)
     assert "2,000 times as long" in seen.message
-    assert correct_gate(Evaluation(examples.workload(), seen)).name == "faster"
+    assert correctness_gate(Evaluation(examples.workload(), seen)).name == "speedup"
 
 
 def test_a_check_that_will_not_fit_with_sdpa_either_is_the_requests_fault(monkeypatch):

@@ -151,7 +151,7 @@ def test_a_report_survives_json_and_is_no_measurement(session, candidate, tmp_pa
     report = fuzz(session, candidate("out.zero_()"), CASES[:1])
     text = to_json(report)
     assert from_json(FuzzReport, text, "a report") == report
-    assert json.loads(text)["schema_version"] == 1
+    assert json.loads(text)["schema_version"] == 2
     (tmp_path / "fuzz.json").write_text(text)
     with pytest.raises(BadInputError, match="neither a measurement nor a run"):
         load_evidence(tmp_path / "fuzz.json")

@@ -10,7 +10,7 @@ from tests.support import examples
 
 
 def aa_trial(noise, **changes):
-    return examples.trial(1.0, 10, impl="sdpa:flash", noise=noise, looks=tuple(range(1, 51)), **changes)
+    return examples.trial(1.0, 10, impl="sdpa:flash", noise=noise, interim_replicates=tuple(range(1, 51)), **changes)
 
 
 @pytest.mark.parametrize(("noise", "fit"), [(0.002, True), (0.2, False)])

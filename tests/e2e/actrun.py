@@ -34,7 +34,7 @@ runners = [{ name = "cpu", labels = ["self-hosted"], device = "cpu" }]
 cpu = ["1,2,64,32,float32"]
 [measure]
 baseline = "flash"
-looks = [5]
+interim_replicates = [5]
 rounds = 4
 warmup_rounds = 3
 """

@@ -14,7 +14,7 @@ from gate.verdict.evidence_file import load_evidence
 from tests.support import examples
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = json.loads((ROOT / "docs" / "schema" / "run-1.json").read_text())
+SCHEMA = json.loads((ROOT / "docs" / "schema" / "run-2.json").read_text())
 WORDS = {outcome.value.upper(): code for outcome, code in EXIT_CODES.items()}
 TINY = ("--shape", "1,2,64,32", "--iters", "4", "--set", "measure.warmup_rounds=3")
 HONEST = ("--impl", "honest", "--kernels", str(examples.ADVERSARIAL))

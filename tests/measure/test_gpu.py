@@ -27,7 +27,12 @@ WORKLOAD = Workload(1, 8, 512, 64)
 @pytest.fixture
 def gpu_bench(gpu_servers):
     measure = MeasureSettings(
-        baseline="flash", looks=(2,), rounds=8, warmup_rounds=4, selection_replicates=1, selection_rounds=4
+        baseline="flash",
+        interim_replicates=(2,),
+        rounds=8,
+        warmup_rounds=4,
+        selection_replicates=1,
+        selection_rounds=4,
     )
     limits = examples.limits(build_s=60.0, check_s=20.0, replicate_s=20.0, memory_mb=8192)
     with nvml.initialised():
@@ -62,7 +67,7 @@ def test_the_replicate_after_a_fault_starts_clean(gpu_bench):
 def test_a_call_that_no_graph_can_hold_is_launched_directly_and_recorded_as_such(gpu_bench):
     name = "cuda_waits_for_the_device"
     (seen,) = measure_candidate(gpu_bench, find_candidate(name, examples.ADVERSARIAL), (WORKLOAD,)).evaluations
-    assert [replicate.direct for replicate in seen.trial.replicates] == [("candidate",)] * 2
+    assert [replicate.uncaptured for replicate in seen.trial.replicates] == [("candidate",)] * 2
 
 
 def test_every_backend_names_the_kernels_it_really_runs(gpu_bench):

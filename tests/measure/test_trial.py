@@ -55,12 +55,16 @@ def plan():
     )
 
 
-def taken(plan, *endings, looks=(3,), is_clear=lambda trial: True):
-    return take_trial(Endings(*endings), plan, looks, is_clear)
+def taken(plan, *endings, interim_replicates=(3,), is_clear=lambda trial: True):
+    return take_trial(Endings(*endings), plan, interim_replicates, is_clear)
 
 
-def take_trial(server, plan, looks, is_clear=lambda trial: True, limit_s=60.0, progress=lambda done: None):
-    (trial,) = take_trials(server, [plan], looks, limit_s, lambda trial, workload: is_clear(trial), progress)
+def take_trial(
+    server, plan, interim_replicates, is_clear=lambda trial: True, limit_s=60.0, progress=lambda done: None
+):
+    (trial,) = take_trials(
+        server, [plan], interim_replicates, limit_s, lambda trial, workload: is_clear(trial), progress
+    )
     return trial
 
 
@@ -97,13 +101,15 @@ def test_progress_counts_the_replicates_that_are_done(plan):
     assert seen == [0, 1]
 
 
-def test_a_trial_ends_at_the_first_look_that_is_clear(plan):
-    trial = taken(plan, *[answers()] * 6, looks=(2, 4, 6), is_clear=lambda trial: len(trial.replicates) == 4)
-    assert (len(trial.replicates), trial.looks) == (4, (2, 4, 6))
+def test_a_trial_ends_at_the_first_interim_analysis_that_is_clear(plan):
+    trial = taken(
+        plan, *[answers()] * 6, interim_replicates=(2, 4, 6), is_clear=lambda trial: len(trial.replicates) == 4
+    )
+    assert (len(trial.replicates), trial.interim_replicates) == (4, (2, 4, 6))
 
 
 def test_a_trial_ends_at_the_last_look_even_if_nothing_is_clear(plan):
-    assert len(taken(plan, *[answers()] * 4, looks=(2, 4), is_clear=lambda trial: False).replicates) == 4
+    assert len(taken(plan, *[answers()] * 4, interim_replicates=(2, 4), is_clear=lambda trial: False).replicates) == 4
 
 
 ENDINGS = {
@@ -139,10 +145,10 @@ def test_the_control_run_does_not_load_the_candidate(plan):
 
 def test_an_arm_that_cannot_be_captured_is_launched_directly_from_then_on(plan):
     refused = answering(ReplicateAnswer(Status.UNSUPPORTED, "no graph", uncapturable="candidate"))
-    server = Endings(refused, answers(direct=("candidate",)), answers(direct=("candidate",)))
+    server = Endings(refused, answers(uncaptured=("candidate",)), answers(uncaptured=("candidate",)))
     trial = take_trial(server, plan, (2,))
-    assert [asked.direct for _, asked, _ in server.asked] == [(), ("candidate",), ("candidate",)]
-    assert [replicate.direct for replicate in trial.replicates] == [("candidate",)] * 2
+    assert [asked.uncaptured for _, asked, _ in server.asked] == [(), ("candidate",), ("candidate",)]
+    assert [replicate.uncaptured for replicate in trial.replicates] == [("candidate",)] * 2
 
 
 def test_an_arm_that_can_be_captured_in_no_way_ends_the_trial(plan):
@@ -160,7 +166,7 @@ def test_a_slow_candidate_is_timed_with_fewer_rounds_and_the_trial_says_so(plan)
     assert [(asked.rounds, asked.warmup_rounds) for _, asked, _ in server.asked] == [(30, 5), (4, 1), (4, 1)]
     assert (trial.status, trial.warmup_rounds, trial.planned_rounds) == (Status.OK, 1, 30)
     warnings = compare(Evaluation(plan.workload, trial=trial), Policy()).warnings
-    assert warnings[-1].startswith("timed with 4 of 30 rounds")
+    assert warnings[-1].startswith("only 4 of 30 rounds")
 
 
 def test_what_fits_the_whole_limit_keeps_its_rounds(plan):
@@ -184,7 +190,7 @@ def test_a_candidate_that_was_slow_in_its_check_and_shows_no_pace_is_too_slow(pl
     trial = taken(replace(plan, call_ms=25_000.0), TIMEOUT)
     assert trial.status is Status.TOO_SLOW
     assert "25,000 times as long" in trial.message
-    gate = next(each for each in judge(rejected(trial), Policy()).verdict.gates if each.name == "faster")
+    gate = next(each for each in judge(rejected(trial), Policy()).verdict.gates if each.name == "speedup")
     assert gate.outcome is Outcome.REJECTED
 
 
@@ -204,7 +210,7 @@ def test_an_arm_that_nobody_asked_for_cannot_keep_a_trial_open(plan):
 
 
 def test_arms_that_were_launched_directly_unasked_are_another_plans(plan):
-    trial = taken(plan, answers(direct=("candidate",)))
+    trial = taken(plan, answers(uncaptured=("candidate",)))
     assert trial.status is Status.CRASHED
     assert "another plan" in trial.message
 

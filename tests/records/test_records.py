@@ -70,7 +70,7 @@ NONSENSE = {
     "more launches than anybody counts": lambda: dataclasses.replace(
         examples.witness(examples.trial()), launches=10**19
     ),
-    "a look before the first replicate": lambda: examples.trial(looks=(-5, 6)),
+    "a look before the first replicate": lambda: examples.trial(interim_replicates=(-5, 6)),
     "one workload evaluated twice": lambda: examples.measurement(examples.evaluation(), examples.evaluation()),
     "an alpha of 0": lambda: Policy(alpha=0),
     "an alpha of 1": lambda: Policy(alpha=1),
@@ -84,7 +84,7 @@ NONSENSE = {
     "an interval with one end": lambda: Estimate(point=1.0, low=0.9, high=None, confidence=0.95, replicates=6),
     "a verdict on no gate": lambda: Verdict(Outcome.PASS, "reason", "next step", ()),
     "a verdict against its gates": lambda: Verdict(
-        Outcome.PASS, "reason", "next step", (Gate("correct", None, Outcome.REJECTED, "off"),)
+        Outcome.PASS, "reason", "next step", (Gate("correctness", None, Outcome.REJECTED, "off"),)
     ),
 }
 

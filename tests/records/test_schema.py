@@ -9,7 +9,7 @@ import pytest
 from gate.records.codec import schema, to_json
 from tests.support import examples
 
-PUBLISHED = Path(__file__).parents[2] / "docs" / "schema" / "run-1.json"
+PUBLISHED = Path(__file__).parents[2] / "docs" / "schema" / "run-2.json"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def spoil_the_kind(table):
 
 
 def spoil_the_version(table):
-    table["schema_version"] = 2
+    table["schema_version"] = 1
 
 
 def spoil_a_status(table):

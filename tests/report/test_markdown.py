@@ -135,7 +135,9 @@ def test_a_gate_that_did_not_pass_is_an_error_at_the_candidates_file(python_cand
     kernels = python_candidate("", name="honest").parent
     run = many(2, message="wrong")
     (line,) = annotate(run, str(kernels))
-    assert line.startswith(f"::error file={kernels}/honest/kernel.py,line=1,title=Kernel Gate%3A correct (1%2C2%2C2")
+    assert line.startswith(
+        f"::error file={kernels}/honest/kernel.py,line=1,title=Kernel Gate%3A correctness (1%2C2%2C2"
+    )
     assert line.endswith("::wrong")
 
 

@@ -148,7 +148,7 @@ FILES = {
     "truncated": lambda text: text[: len(text) // 2],
     "empty": lambda text: "",
     "not JSON": lambda text: "ratio: 0.8",
-    "of another version": lambda text: spoil(text, '"schema_version":1', '"schema_version":2'),
+    "of another version": lambda text: spoil(text, '"schema_version":2', '"schema_version":3'),
     "of another kind": lambda text: spoil(text, '"kind":"measurement"', '"kind":"verdict"'),
     "with NaN": lambda text: re.sub(r'"times_ms":\[\[[0-9.]+', '"times_ms":[[NaN', text, count=1),
     "with infinity": lambda text: re.sub(r'"times_ms":\[\[[0-9.]+', '"times_ms":[[Infinity', text, count=1),

@@ -24,7 +24,8 @@ def test_a_dtype_is_that_of_the_shapes_that_name_none():
 
 
 @pytest.mark.parametrize(
-    "given", [("--replicates", 5, "--set", "measure.looks=[10,20]"), ("--alpha", 0.5, "--set", "gates.alpha=1")]
+    "given",
+    [("--replicates", 5, "--set", "measure.interim_replicates=[10,20]"), ("--alpha", 0.5, "--set", "gates.alpha=1")],
 )
 def test_a_number_that_is_given_twice_is_refused(given, kernel_gate):
     answer = kernel_gate("run", "--impl", "honest", *ADVERSARIAL, *given)

@@ -6,7 +6,7 @@ import pytest
 
 from gate.errors import BadInputError
 from gate.records import Policy, ResourceLimits, Workload
-from gate.settings.load import load_settings
+from gate.settings.load import RENAMED, load_settings
 from gate.settings.model import LimitSettings, MeasureSettings, Settings, parse_workload
 
 PUBLISHED = Path(__file__).parents[2] / "gate.toml"
@@ -140,6 +140,16 @@ def test_what_cannot_be_set_is_refused(override):
     with pytest.raises(BadInputError) as caught:
         load_settings(PUBLISHED, [override])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_setting_of_an_earlier_version_is_refused_with_its_new_name(old, new, policy):
+    path = policy(f"{old} = [5]\n")
+    with pytest.raises(BadInputError, match=rf"gate\.toml: {old} .*; write {new}$"):
+        load_settings(path)
+    override = f"{old}=[5]" if "." in old else f"{old}.cpu=[5]"
+    with pytest.raises(BadInputError, match=rf"^{re.escape(override)}: .*; write {new}$"):
+        load_settings(PUBLISHED, [override])
 
 
 @pytest.mark.parametrize("text", ["[gates", "gates = 3\n", "[gates]\nalpha = 1.5\n", "[surprise]\nx = 1\n"])

@@ -7,11 +7,11 @@ import pytest
 from scipy import stats
 
 from gate.stats.interval import (
+    detectable_difference,
     log_ratios,
     mean_ratio,
     paired_ratio,
     ratio_digits,
-    smallest_difference,
     t_interval,
     unpaired_degrees,
     unpaired_ratio,
@@ -122,7 +122,7 @@ def test_the_smallest_difference_is_found_four_times_in_five():
     rng, sd, count = np.random.default_rng(11), 0.01, 10
     estimate = mean_ratio(rng.normal(0, sd, count), 0.05)
     scale = sd / (math.log(estimate.high / estimate.low) / 2 / stats.t.isf(0.025, count - 1) * math.sqrt(count))
-    difference = math.log1p(smallest_difference(estimate)) * scale  # what a trial of exactly this sd would claim
+    difference = math.log1p(detectable_difference(estimate)) * scale  # what a trial of exactly this sd would claim
     mean, half = t_interval(rng.normal(difference, sd, (20_000, count)), 0.05)
     assert np.mean(mean - half > 0) == pytest.approx(0.8, abs=0.02)
 
@@ -135,7 +135,7 @@ def test_the_smallest_difference_across_sessions_is_found_four_times_in_five(ses
     for pair in sides.transpose(1, 0, 2):
         rounds = [[[math.exp(each)] for each in side] for side in pair]
         estimate = unpaired_ratio(*rounds, alpha=0.05, session_sd=session_sd)
-        claims.append(math.log1p(smallest_difference(estimate, unpaired_degrees(*rounds, session_sd))))
+        claims.append(math.log1p(detectable_difference(estimate, unpaired_degrees(*rounds, session_sd))))
     shift, sessions = float(np.mean(claims)), rng.normal(0, max(session_sd, 1e-12), (2, 4_000, 1))
     new, old = rng.normal(0, sd, (2, 4_000, count)) + sessions
     found = [welch_ratio(a + shift, b, 0.05, session_sd).low > 1 for a, b in zip(new, old, strict=True)]

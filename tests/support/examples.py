@@ -168,7 +168,7 @@ def witness(timed: Trial) -> Witness:
     medians = timed.median_ms
     baseline = medians.get(BASELINE, 1.0)
     times = (medians.get(CANDIDATE, baseline),) * 3, (baseline,) * 3, (baseline,) * 3
-    return Witness(Status.OK, "", 10, *times, alone_ms=baseline)
+    return Witness(Status.OK, "", 10, *times, baseline_solo_ms=baseline)
 
 
 def measurement(*evaluations: Evaluation, **changes: Any) -> Measurement:
@@ -230,7 +230,12 @@ def run(evidence: Measurement | None = None, policy: Policy | None = None) -> Ru
 def settings(**changes: Any) -> Settings:
     """Numbers for a real measurement within a fraction of a second, and limits that a busy machine keeps too."""
     measure = MeasureSettings(
-        baseline="flash", looks=(2,), rounds=4, warmup_rounds=4, selection_replicates=1, selection_rounds=2
+        baseline="flash",
+        interim_replicates=(2,),
+        rounds=4,
+        warmup_rounds=4,
+        selection_replicates=1,
+        selection_rounds=2,
     )
     return replace(Settings(measure=measure, limits=limits()), **changes)
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from gate import errors
 from gate.records import Build, Measurement, Run, Status
 from gate.records.codec import from_json, to_json
 from gate.storage import MAX_BYTES, write_record, write_text
-from gate.verdict.evidence_file import load_evidence, measurement_of
+from gate.verdict.evidence_file import load_converted, load_evidence, measurement_of
 from tests.support import examples
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -80,15 +81,42 @@ def test_indentation_changes_nothing(indent, path):
 
 
 def test_a_file_says_what_it_is_and_under_which_schema(table):
-    assert (table["kind"], table["schema_version"]) == ("run", 1)
+    assert (table["kind"], table["schema_version"]) == ("run", 2)
 
 
 def test_a_golden_file_is_still_read():
-    loaded = load_evidence(GOLDEN / "measurement-1.json")
+    loaded = load_evidence(GOLDEN / "measurement-2.json")
     assert isinstance(loaded, Measurement)
     trial = loaded.evaluations[0].trial
     assert trial.samples("candidate") == [[0.8, 0.81], [0.79, 0.8]]
     assert trial.median_ms["candidate"] == 0.8
+
+
+@pytest.mark.parametrize("name", ["run-1.json", "measurement-1.json"])
+def test_a_file_of_version_1_is_refused_with_the_command_that_converts_it(name):
+    old = GOLDEN / name
+    with pytest.raises(
+        errors.SchemaVersionError, match=rf"convert it with `kernel-gate convert {re.escape(str(old))}`"
+    ):
+        load_evidence(old)
+
+
+def test_a_converted_file_is_what_this_version_writes(path):
+    write_record(path, load_converted(GOLDEN / "measurement-1.json"))
+    assert load_evidence(path) == load_evidence(GOLDEN / "measurement-2.json")
+
+
+def test_a_converted_run_has_the_verdict_that_was_recorded():
+    run, recorded = load_converted(GOLDEN / "run-1.json"), json.loads((GOLDEN / "run-1.json").read_text())
+    assert (run.verdict.outcome, run.verdict.reason) == (
+        recorded["verdict"]["outcome"],
+        recorded["verdict"]["reason"],
+    )
+
+
+def test_a_file_of_this_version_is_not_converted(path):
+    write_record(path, examples.run())
+    assert load_converted(path) is None
 
 
 def test_the_evidence_of_a_run_is_its_measurement():
@@ -104,14 +132,15 @@ def test_a_truncated_file_is_refused(keep, path):
     assert "truncated" in refusal(path, cut, errors.MalformedFileError)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, 3, "2", 2.0, True, None])
 def test_another_schema_version_is_refused(version, path, table):
     said = refusal(path, json.dumps({**table, "schema_version": version}), errors.SchemaVersionError)
     assert "schema_version" in said
+    assert ("kernel-gate convert" in said) == (version == 1 and version is not True)
 
 
 def test_another_schema_version_of_the_measurement_within_a_run_is_refused(path, table):
-    table["measurement"]["schema_version"] = 2
+    table["measurement"]["schema_version"] = 1
     refusal(path, json.dumps(table), errors.MalformedFileError)
 
 

@@ -30,7 +30,7 @@ from gate.records import (
     Witness,
 )
 from gate.records.gpu import COUNTERS
-from gate.stats.interval import smallest_difference
+from gate.stats.interval import detectable_difference
 from gate.storage import write_record
 from gate.verdict.evidence_file import load_evidence
 from gate.verdict.gate_correctness import CHECKS
@@ -60,13 +60,13 @@ def test_passes_a_correct_kernel_that_is_faster_beyond_doubt():
 def test_rejects_a_kernel_that_is_slower_beyond_doubt():
     seen = verdict(timed(1.5))
     assert (seen.outcome, seen.exit_code) == (Outcome.REJECTED, 1)
-    assert seen.reason.startswith("honest at 1,2,64,32 float32, faster: ratio 1.")
+    assert seen.reason.startswith("honest at 1,2,64,32 float32, speedup: ratio 1.")
 
 
 def test_rejects_a_kernel_that_is_faster_but_not_by_enough():
     seen = verdict(timed(0.97))
-    assert gate_named(seen, "faster").outcome is Outcome.REJECTED
-    assert gate_named(seen, "interval").outcome is Outcome.PASS
+    assert gate_named(seen, "speedup").outcome is Outcome.REJECTED
+    assert gate_named(seen, "confidence interval").outcome is Outcome.PASS
 
 
 def test_undecided_when_the_interval_straddles_the_threshold():
@@ -76,8 +76,8 @@ def test_undecided_when_the_interval_straddles_the_threshold():
 
 def test_undecided_when_the_point_is_fast_enough_and_the_interval_reaches_1():
     seen = verdict(timed(0.93, noise=0.15))
-    assert gate_named(seen, "faster").outcome is Outcome.PASS
-    assert gate_named(seen, "interval").outcome is Outcome.UNDECIDED
+    assert gate_named(seen, "speedup").outcome is Outcome.PASS
+    assert gate_named(seen, "confidence interval").outcome is Outcome.UNDECIDED
     assert seen.outcome is Outcome.UNDECIDED
 
 
@@ -107,7 +107,7 @@ def test_a_baseline_that_differs_from_itself_makes_the_machine_unfit_for_every_w
     seen = verdict(fired, quiet)
     assert seen.outcome is Outcome.UNDECIDED
     assert [gate.outcome for gate in seen.gates if gate.name == "control"] == [Outcome.UNDECIDED] * 2
-    assert not any(gate.name == "faster" for gate in seen.gates)
+    assert not any(gate.name == "speedup" for gate in seen.gates)
 
 
 def test_a_difference_of_the_baseline_to_itself_that_does_not_matter_raises_no_alarm():
@@ -121,7 +121,7 @@ def test_a_slow_kernel_on_an_unfit_machine_is_undecided():
 
 def test_an_incorrect_kernel_is_rejected_and_never_timed():
     seen = verdict(Evaluation(examples.workload(), examples.incorrect()))
-    assert (seen.outcome, [gate.name for gate in seen.gates]) == (Outcome.REJECTED, ["correct"])
+    assert (seen.outcome, [gate.name for gate in seen.gates]) == (Outcome.REJECTED, ["correctness"])
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_check_that_left_something_out_does_not_pass(name):
     left = tuple(each for each in examples.correctness().checks if each.name != name)
     seen = verdict(examples.evaluation(correctness=examples.correctness(checks=left)))
     assert seen.outcome is Outcome.UNDECIDED
-    assert f"correct: missing from the evidence: {name}" in seen.reason
+    assert f"correctness: missing from the evidence: {name}" in seen.reason
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_check_that_left_something_out_does_not_pass(name):
 )
 def test_an_error_that_no_check_can_have_passed_is_rejected(error, outcome):
     seen = verdict(examples.evaluation(correctness=examples.correctness(max_abs_err=error, sdpa_max_abs_err=1e-6)))
-    assert gate_named(seen, "correct").outcome is seen.outcome is outcome
+    assert gate_named(seen, "correctness").outcome is seen.outcome is outcome
 
 
 def test_sdpa_alone_is_no_candidate():
@@ -282,13 +282,13 @@ def test_evidence_that_was_not_interleaved_is_judged_with_a_wider_interval_and_s
 
 
 def test_a_candidate_18_times_slower_is_clear_after_the_first_look():
-    slow = compare(timed(18.0, replicates=5, looks=(5, 10, 20)), Policy())
+    slow = compare(timed(18.0, replicates=5, interim_replicates=(5, 10, 20)), Policy())
     assert is_clear(slow, Policy())
 
 
 @pytest.mark.parametrize(("ratio", "clear"), [(0.5, True), (0.94, False), (0.95, False), (1.0, True)])
 def test_a_trial_stops_early_only_where_the_whole_interval_is_on_one_side_of_the_threshold(ratio, clear):
-    seen = compare(timed(ratio, replicates=5, noise=0.01, looks=(5, 10, 20)), Policy())
+    seen = compare(timed(ratio, replicates=5, noise=0.01, interim_replicates=(5, 10, 20)), Policy())
     assert is_clear(seen, Policy()) is clear
 
 
@@ -298,20 +298,24 @@ def test_nothing_is_clear_without_an_interval():
 
 
 def test_a_trial_that_could_have_stopped_early_has_a_wider_interval_than_a_fixed_one():
-    fixed, looked = (compare(timed(0.8, replicates=10, looks=looks), Policy()).ratio for looks in ((), (5, 10, 20)))
+    fixed, looked = (
+        compare(timed(0.8, replicates=10, interim_replicates=looks), Policy()).ratio for looks in ((), (5, 10, 20))
+    )
     assert fixed.confidence == 0.95
     assert looked.confidence == pytest.approx(1 - 0.0125)
     assert looked.low < fixed.low < fixed.high < looked.high
 
 
 def test_evidence_that_was_not_interleaved_pays_for_early_looks_too():
-    alone = examples.evaluation(trial=replace(candidate_alone(0.8), looks=(3, 6)), sdpa=examples.sdpa_trial())
+    alone = examples.evaluation(
+        trial=replace(candidate_alone(0.8), interim_replicates=(3, 6)), sdpa=examples.sdpa_trial()
+    )
     assert compare(alone, Policy()).ratio.confidence == pytest.approx(1 - 0.025)
 
 
 def test_evidence_that_was_not_interleaved_could_see_what_its_own_degrees_of_freedom_allow():
     apart = compare(examples.evaluation(trial=candidate_alone(0.8), sdpa=examples.sdpa_trial()), Policy())
-    assert apart.smallest_difference > smallest_difference(apart.ratio)  # which would have the replicates' alone
+    assert apart.detectable_difference > detectable_difference(apart.ratio)  # which would have the replicates' alone
 
 
 def test_the_same_evidence_gives_the_same_run():
@@ -437,7 +441,7 @@ def test_a_time_that_the_device_cannot_reach_is_rejected(baseline_ms, outcome):
     evidence = replace(examples.evaluation(trial=examples.trial(0.8, baseline_ms=baseline_ms)), workload=large)
     seen = verdict(evidence, environment=examples.environment(gpu=H200))
     assert seen.outcome is outcome
-    assert gate_named(seen, "possible").outcome is outcome
+    assert gate_named(seen, "physical floor").outcome is outcome
 
 
 def without(part, **changes):
@@ -470,14 +474,21 @@ INCOMPLETE = {
 def test_evidence_from_a_gpu_does_not_pass_without(measurement):
     seen = judge(measurement, Policy()).verdict
     assert seen.outcome is Outcome.UNDECIDED
-    assert "measured: missing from the evidence" in seen.reason
+    assert "completeness: missing from the evidence" in seen.reason
 
 
 def test_whole_evidence_from_a_gpu_passes_every_gate():
     seen = judge(examples.gpu_measurement(baseline="best"), Policy()).verdict
     assert seen.outcome is Outcome.PASS
-    believed = ["own work", "possible", "machine", "clocks", "witness"]
-    assert [gate.name for gate in seen.gates] == ["correct", *believed, "control", "baseline", "faster", "interval"]
+    believed = ["provenance", "physical floor", "machine", "clocks", "witness"]
+    assert [gate.name for gate in seen.gates] == [
+        "correctness",
+        *believed,
+        "control",
+        "baseline",
+        "speedup",
+        "confidence interval",
+    ]
 
 
 def test_a_candidate_that_the_profiler_could_not_look_into_is_judged_all_the_same():
@@ -487,7 +498,7 @@ def test_a_candidate_that_the_profiler_could_not_look_into_is_judged_all_the_sam
 
 
 def test_arms_that_were_launched_directly_are_named_in_a_warning():
-    seen = verdict(with_replicates(0.8, direct=(CANDIDATE,)))
+    seen = verdict(with_replicates(0.8, uncaptured=(CANDIDATE,)))
     assert any("candidate was launched directly" in warning for warning in seen.warnings)
 
 
@@ -627,7 +638,7 @@ def running(*kernels, beside=()):
 def test_a_candidate_that_runs_sdpas_own_kernel_is_rejected(kernel):
     seen = verdict(running(COPY, kernel))
     assert seen.outcome is Outcome.REJECTED
-    assert f"own work: launches SDPA's kernel {kernel[:40]}" in seen.reason
+    assert f"provenance: launches SDPA's kernel {kernel[:40]}" in seen.reason
     assert "cannot be faster than itself" in seen.reason
 
 
@@ -641,12 +652,12 @@ def test_a_kernel_of_a_fused_backend_that_nobody_has_heard_of_is_known_by_its_tr
 def test_a_candidate_with_kernels_of_its_own_or_anybodys_is_not_accused(kernels):
     fused = {"flash": (PYTORCHS, ELEMENTWISE), "cudnn": (CUDNNS, "Memset (Device)"), "math": (GEMM, ELEMENTWISE)}
     seen = verdict(running(*kernels, beside=fused))
-    assert (seen.outcome, gate_named(seen, "own work").outcome) == (Outcome.PASS, Outcome.PASS)
+    assert (seen.outcome, gate_named(seen, "provenance").outcome) == (Outcome.PASS, Outcome.PASS)
 
 
 def test_a_candidate_that_nobody_could_look_into_is_not_accused():
     unseen = replace(timed(0.8), traces=(Trace(examples.IMPL, refusal="the profiler saw nothing"),))
-    assert "own work" not in [gate.name for gate in verdict(unseen).gates]
+    assert "provenance" not in [gate.name for gate in verdict(unseen).gates]
 
 
 @pytest.mark.parametrize(("alone_ms", "outcome"), [(1.0, Outcome.PASS), (0.85, Outcome.PASS), (0.5, UNSURE)])

@@ -60,9 +60,14 @@ def adversarial(name):
 def test_an_honest_candidate_is_seen_in_every_round(witnessed):
     seen, _ = witnessed(adversarial("python_honest"))
     assert seen.witness.status is Status.OK
-    assert len(seen.witness.candidate_ms) == len(seen.witness.baseline_ms) == len(seen.witness.baseline_far_ms) == 7
+    assert (
+        len(seen.witness.candidate_ms)
+        == len(seen.witness.baseline_local_ms)
+        == len(seen.witness.baseline_ipc_ms)
+        == 7
+    )
     assert seen.witness.launches >= 1
-    assert seen.witness.alone_ms > 0
+    assert seen.witness.baseline_solo_ms > 0
 
 
 @pytest.mark.parametrize("name", ["python_patches_the_clock", "python_slows_the_baseline"])
@@ -167,10 +172,10 @@ def judged(seen):
     return next(gate for gate in run.verdict.gates if gate.name == "witness").outcome
 
 
-def saw(candidate, baseline=1.0, far=1.0, direct=False, alone=None):
+def saw(candidate, baseline=1.0, far=1.0, uncaptured=False, alone=None):
     """Of one call a batch; the trial's baseline takes 1 ms."""
     launches = 1 if baseline < 2 else 10
-    return Witness(Status.OK, "", launches, (candidate,), (baseline,), (far,), direct, alone or baseline)
+    return Witness(Status.OK, "", launches, (candidate,), (baseline,), (far,), uncaptured, alone or baseline)
 
 
 @pytest.mark.parametrize(
@@ -185,11 +190,11 @@ def saw(candidate, baseline=1.0, far=1.0, direct=False, alone=None):
         (saw(8.0, baseline=13.0, far=13.0), Outcome.UNDECIDED),  # SDPA took 1.3 times as long as in the trial
         (saw(11.4, baseline=10.0, far=15.0), Outcome.PASS),  # of a way of 5, a quarter of a batch is believed
         (saw(13.0, baseline=10.0, far=15.0), Outcome.UNDECIDED),
-        (saw(0.96, far=1.2, direct=True), Outcome.PASS),
-        (saw(1.2, far=1.5, direct=True), Outcome.UNDECIDED),  # the host's latency is most of either
+        (saw(0.96, far=1.2, uncaptured=True), Outcome.PASS),
+        (saw(1.2, far=1.5, uncaptured=True), Outcome.UNDECIDED),  # the host's latency is most of either
         (saw(0.8, alone=0.81), Outcome.PASS),
         (saw(0.8, alone=0.79), Outcome.UNDECIDED),  # SDPA took 1.27 times as long with the candidate loaded
-        (replace(saw(0.8), alone_ms=None), Outcome.UNDECIDED),  # nobody knows
+        (replace(saw(0.8), baseline_solo_ms=None), Outcome.UNDECIDED),  # nobody knows
         (Witness(Status.INCORRECT, "off by 1"), Outcome.REJECTED),
         (Witness(Status.CRASHED, "was ended by SIGSEGV"), Outcome.FAILED),
         (Witness(Status.ENVIRONMENT, "the witness failed"), Outcome.ENVIRONMENT),
@@ -461,4 +466,4 @@ def test_the_witness_is_part_of_the_evidence(witnessed):
     from gate.records.codec import to_json
 
     seen, _ = witnessed(adversarial("python_honest"))
-    assert set(json.loads(to_json(seen))["witness"]) >= {"candidate_ms", "baseline_ms", "launches"}
+    assert set(json.loads(to_json(seen))["witness"]) >= {"candidate_ms", "baseline_local_ms", "launches"}
