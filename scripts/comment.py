@@ -40,7 +40,7 @@ def command(
     """
     from gate.github.comment import Evidence, message_of, message_or_nothing, post
     from gate.github.context import context_of, read_event
-    from gate.github.job_summary import MAX_SUMMARY_BYTES, tell_delivery
+    from gate.github.job_summary import MAX_SUMMARY_BYTES, report_delivery
     from gate.report.markdown import MAX_COMMENT
 
     place = None if dry_run else context_of(os.environ, read_event(os.environ), pr=pr, sha=sha)
@@ -49,7 +49,7 @@ def command(
     if place is None:
         click.echo(message.text(MAX_COMMENT), nl=False)
     else:
-        tell_delivery(post(message, place, author), message.text(MAX_SUMMARY_BYTES))
+        report_delivery(post(message, place, author), message.text(MAX_SUMMARY_BYTES))
     return 0
 
 

@@ -54,9 +54,9 @@ def command(
     for shortcoming in () if required else shortcomings(measurement, settings):
         cli.say(f"warning: {one_line(shortcoming)}; --required leaves that undecided")
     if github:
-        from gate.github.job_summary import tell_job
+        from gate.github.job_summary import write_job_summary
 
-        tell_job(run, out)
+        write_job_summary(run, out)
     if report is not None:
         write_text(report, page(run))
     return run.verdict.exit_code

@@ -19,19 +19,18 @@ def command(settings: Settings) -> int:
     """Decide what to measure and where; writes the job's outputs and summary. Reads GitHub's environment."""
     from gate.github.context import context_of, read_event
     from gate.github.job_summary import append, outputs
-    from gate.github.plan import Asked, plan
+    from gate.github.plan import Event, plan
     from gate.github.repository import GithubReader
     from gate.report.escaping import safe
 
     event = read_event(os.environ)
-    place = context_of(os.environ, event)
+    context = context_of(os.environ, event)
     actors = tuple(filter(None, map(os.environ.get, ("GITHUB_ACTOR", "GITHUB_TRIGGERING_ACTOR"))))
-    asked = Asked(os.environ.get("GITHUB_EVENT_NAME", ""), event, os.environ.get("GITHUB_SHA", ""), actors)
-    made = plan(asked, GithubReader(place.api_url, place.repository), settings.github)
-    said = made.outputs()
-    for name, value in said.items():
+    request = Event(os.environ.get("GITHUB_EVENT_NAME", ""), event, os.environ.get("GITHUB_SHA", ""), actors)
+    made = plan(request, GithubReader(context.api_url, context.repository), settings.github)
+    for name, value in made.outputs().items():
         click.echo(f"{name}: {value}")
-    outputs(said)
+    outputs(made.outputs())
     append(safe(f"{'Measured' if made.suites else 'Not measured'}: {made.reason}", 500))
     return 0
 

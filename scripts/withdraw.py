@@ -22,14 +22,14 @@ def command(matrix: str, reason: str, author: str) -> int:
     from gate.errors import BadInputError
     from gate.github.comment import withdraw
     from gate.github.context import context_of, read_event
-    from gate.github.job_summary import tell_delivery
+    from gate.github.job_summary import report_delivery
 
     try:
         judged_now = [entry["suite"] for entry in json.loads(matrix).get("include", ())]
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise BadInputError("--matrix is not the plan's; pass its output `matrix`") from error
     place = context_of(os.environ, read_event(os.environ))
-    tell_delivery(withdraw(place, judged_now, reason, author))
+    report_delivery(withdraw(place, judged_now, reason, author))
     return 0
 
 

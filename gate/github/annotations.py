@@ -1,4 +1,4 @@
-"""The verdict as annotations: lines that GitHub shows beside the candidate's files."""
+"""Writes the verdict as GitHub annotations at the candidate's files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path, PurePosixPath
 from gate.records import Build, Gate, Outcome, Run, Status
 
 MAX_ANNOTATIONS = 10
-"""GitHub shows ten of each kind a step."""
+"""GitHub shows at most ten annotations of each severity for one step."""
 _COMPILER = re.compile(
     r"(?<![\w./+-])(?P<file>[\w./+-]++)[:(](?P<line>\d{1,6})(?::\d++)?\)?:\s*+(?:fatal )?error:?\s*+(?P<said>.+)"
 )
-"""Begins where a word does and never gives a character back: one long line takes no longer than many."""
+"""Possessive quantifiers prevent backtracking: matching time stays linear in the length of a line."""
 _SEVERITIES = {Outcome.PASS: "notice", Outcome.UNDECIDED: "warning"}
 
 
 def annotate(run: Run, kernels: str = "kernels") -> Iterator[str]:
-    """Workflow commands: the compiler's errors at their lines, else each gate that did not pass, else one notice."""
+    """Workflow commands: the compiler's errors at their lines, else every gate that did not pass, else one notice."""
     impl = run.measurement.impl or "unknown"
     file = candidate_file(impl, kernels)
     build = run.measurement.build
@@ -31,7 +31,7 @@ def annotate(run: Run, kernels: str = "kernels") -> Iterator[str]:
 
 
 def candidate_file(impl: str, kernels: str = "kernels") -> str:
-    """Where a reader finds the candidate: its first source where its folder is here, else its kernel.toml."""
+    """Path of the candidate's first source if its folder exists here, otherwise of its kernel.toml."""
     from gate.candidates.registry import find_candidate
     from gate.errors import GateError
 
@@ -56,7 +56,7 @@ def _of_gate(gate: Gate, file: str) -> str:
 
 
 def workflow_command(severity: str, file: str, title: str, message: str, line: int = 1) -> str:
-    """One workflow command; nothing in its parts can begin another."""
+    """One workflow command, escaped so that no part of it can start another command."""
     return f"::{severity} file={_property(file)},line={line},title={_property(title)}::{_text(message)}"
 
 

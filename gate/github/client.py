@@ -1,4 +1,4 @@
-"""PyGithub with patience that ends: waits are capped, writes are retried, and every refusal has a name."""
+"""PyGithub with limited waits and retried writes; every refusal becomes a RefusedError with a remedy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 15
 PATIENCE_S = 120.0
-"""The longest single wait for a rate limit: a job waits for minutes, not for the hour until a limit is reset."""
+"""Longest single wait for a rate limit: minutes, not the hour until GitHub resets the limit."""
 SECONDARY_WAIT_S = 60.0
-"""GitHub's advice for a secondary limit that names no time."""
+"""GitHub's recommended wait for a secondary limit without a stated time."""
 RETRIES, BACKOFF_S = 4, 1.0
 
 
 class RefusedError(GateError):
-    """GitHub did not do what was asked; `status` is HTTP's, and 0 where no answer came."""
+    """GitHub refused or did not answer a request; `status` is the HTTP status, 0 without an answer."""
 
     exit_code = 69
 
@@ -33,17 +33,17 @@ class RefusedError(GateError):
 
 REMEDIES = {
     0: "GitHub did not answer; run the job again",
-    401: "the token is not valid; pass `github.token`",
-    403: "the token may not do this; give the job `pull-requests: write`",
-    404: "not there, or not to be seen with this token; check the number and the job's permissions",
-    410: "gone; was it deleted?",
-    422: "GitHub refused the content",
-    429: "GitHub's rate limit; run the job again later",
+    401: "invalid token; pass `github.token`",
+    403: "the token lacks a permission; give the job `pull-requests: write`",
+    404: "not found, or not visible to this token; check the number and the job's permissions",
+    410: "it was deleted; run the job again",
+    422: "GitHub rejected the content; report this as a bug of Kernel Gate",
+    429: "GitHub's rate limit is exceeded; run the job again later",
 }
 
 
 def connect(api_url: str) -> Github:
-    """A client with the token of GITHUB_TOKEN (or GH_TOKEN), where there is one."""
+    """A client with the token of GITHUB_TOKEN (or GH_TOKEN), if set."""
     from github import Auth, Github
 
     token = os.environ.get("GITHUB_TOKEN") or os.environ.get("GH_TOKEN")
@@ -66,12 +66,12 @@ def _retry() -> GithubRetry:
     from urllib3.response import BaseHTTPResponse
 
     class Patient(GithubRetry):
-        """Never waits longer than `max_rate_limit_wait`, whatever a header asks for."""
+        """Never waits longer than `max_rate_limit_wait`, even if a header requests it."""
 
         def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
             wait = super().get_retry_after(response)
-            most = self.max_rate_limit_wait
-            if wait is not None and most is not None and wait > most:
+            limit = self.max_rate_limit_wait
+            if wait is not None and limit is not None and wait > limit:
                 raise RateLimitExceededException(response.status, {"message": f"rate limit: wait {wait:.0f} s"})
             return wait
 
@@ -86,8 +86,8 @@ def _retry() -> GithubRetry:
 
 
 @contextmanager
-def named_refusals(what: str) -> Iterator[None]:
-    """Turns what PyGithub and requests raise into RefusedError, which says what was tried and what to do."""
+def named_refusals(action: str) -> Iterator[None]:
+    """Converts the errors of PyGithub and requests to RefusedError, with the failed action and a remedy."""
     import requests
     from github import GithubException
     from github.GithubException import RateLimitExceededException
@@ -95,14 +95,14 @@ def named_refusals(what: str) -> Iterator[None]:
     try:
         yield
     except RateLimitExceededException as error:
-        raise RefusedError(429, f"cannot {what}: {REMEDIES[429]}") from error
+        raise RefusedError(429, f"cannot {action}: {REMEDIES[429]}") from error
     except GithubException as error:
-        raise _refused(what, error.status, error.message) from error
+        raise _refused(action, error.status, error.message) from error
     except requests.RequestException as error:
-        raise _refused(what, 0, type(error).__name__) from error
+        raise _refused(action, 0, type(error).__name__) from error
 
 
-def _refused(what: str, status: int, message: str | None) -> RefusedError:
+def _refused(action: str, status: int, message: str | None) -> RefusedError:
     remedy = REMEDIES.get(status, REMEDIES[0])
-    said = " ".join((message or "").split())[:200]
-    return RefusedError(status, f"cannot {what}: {status or 'no answer'} {said}; {remedy}")
+    answer = " ".join((message or "").split())[:200]
+    return RefusedError(status, f"cannot {action}: {status or 'no answer'} {answer}; {remedy}")

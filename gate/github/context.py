@@ -1,4 +1,4 @@
-"""Where on GitHub a verdict belongs: by the job's environment and event, never by a file of the candidate's."""
+"""The commit and pull request of a verdict, from the job's environment and event, never from candidate files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _URL = re.compile(r"https?://[\w.:/-]+", re.ASCII)
 API_URL, SERVER_URL = "https://api.github.com", "https://github.com"
-SET_BY_ACTIONS = "GitHub Actions sets it; outside, set it yourself"
+SET_BY_ACTIONS = "GitHub Actions sets it; elsewhere, set it yourself"
 
 
 @dataclass(frozen=True, slots=True)
 class GithubContext:
-    """A commit of a repository, the run that judged it, and the pull request, where there is one."""
+    """A commit of a repository, the workflow run that judged it, and the pull request, if any."""
 
     repository: str
     sha: str
@@ -38,11 +38,11 @@ class GithubContext:
             ("GITHUB_API_URL", self.api_url, _URL, "a URL"),
             ("GITHUB_SERVER_URL", self.server_url, _URL, "a URL"),
         )
-        for name, value, form, words in forms:
+        for name, value, form, expected in forms:
             if not form.fullmatch(value):
-                raise BadInputError(f"{name} is {words}, not '{value}'; {SET_BY_ACTIONS}")
+                raise BadInputError(f"{name} must be {expected}, not '{value}'; {SET_BY_ACTIONS}")
         if self.pr is not None and self.pr < 1:
-            raise BadInputError(f"a pull request has a number from 1 on, not {self.pr}; mend --pr")
+            raise BadInputError(f"a pull request's number is at least 1, not {self.pr}; fix --pr")
 
     @property
     def run_url(self) -> str:
@@ -61,7 +61,7 @@ class GithubContext:
 
 
 def read_event(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The event's payload; empty where there is none. Raises BadInputError where it cannot be read."""
+    """The event's payload; empty if there is none. Raises BadInputError if it cannot be read."""
     path = environment.get("GITHUB_EVENT_PATH")
     if not path:
         return {}
@@ -70,14 +70,14 @@ def read_event(environment: Mapping[str, str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BadInputError(f"cannot read the event at {path}: {error}; {SET_BY_ACTIONS}") from error
     if not isinstance(event, dict):
-        raise BadInputError(f"the event at {path} is no object; {SET_BY_ACTIONS}")
+        raise BadInputError(f"the event at {path} is not a JSON object; {SET_BY_ACTIONS}")
     return event
 
 
 def context_of(
     environment: Mapping[str, str], event: Mapping[str, Any], *, pr: int | None = None, sha: str | None = None
 ) -> GithubContext:
-    """From arguments where given, then the event, then the job's environment. Raises BadInputError."""
+    """Takes every value from the argument, else the event, else the job's environment. Raises BadInputError."""
     pull = event.get("pull_request") or {}
     return GithubContext(
         repository=environment.get("GITHUB_REPOSITORY", ""),
@@ -94,5 +94,5 @@ def context_of(
 def _number(environment: Mapping[str, str], name: str) -> int:
     text = environment.get(name, "1")
     if not (text.isascii() and text.isdigit()):
-        raise BadInputError(f"{name} is a number, not '{text}'; {SET_BY_ACTIONS}")
+        raise BadInputError(f"{name} must be a number, not '{text}'; {SET_BY_ACTIONS}")
     return int(text)

@@ -1,4 +1,4 @@
-"""What a job says of itself: its summary, its outputs, and annotations beside the candidate's files."""
+"""Writes a job's summary, its outputs, and annotations at the candidate's files."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from gate.records import Run
 from gate.report.markdown import markdown
 
 MAX_SUMMARY_BYTES = 250_000
-"""Characters: GitHub drops a step's summary beyond 1 MiB, and a character has up to 4 bytes."""
+"""In characters. GitHub drops a step's summary above 1 MiB, and a character has up to 4 bytes."""
 
 
-def tell_job(run: Run, out: Path | None) -> None:
-    """Annotations on standard output, the summary, and the outputs `outcome` and `run`."""
+def write_job_summary(run: Run, out: Path | None) -> None:
+    """Writes annotations to standard output, the job's summary, and the outputs `outcome` and `run`."""
     for line in annotate(run):
         click.echo(line)
     append(markdown(run, most=MAX_SUMMARY_BYTES))
     outputs({"outcome": run.verdict.outcome.value, "run": str(out or "")})
 
 
-def tell_delivery(delivery: Delivery, text: str = "") -> None:
-    """What became of a comment: printed, as the outputs `done` and `url`, and after `text` in the summary."""
-    said = f"{delivery.done}: {delivery.said} {delivery.url}".rstrip()
-    click.echo(said)
+def report_delivery(delivery: Delivery, text: str = "") -> None:
+    """Reports a comment's delivery: printed, as outputs `done` and `url`, and after `text` in the summary."""
+    status = f"{delivery.done}: {delivery.reason} {delivery.url}".rstrip()
+    click.echo(status)
     outputs({"done": delivery.done, "url": delivery.url})
-    append(f"{text}\nComment {said}\n")
+    append(f"{text}\nComment {status}\n")
 
 
 def append(text: str) -> bool:
-    """Adds to the job's summary, where there is one (GITHUB_STEP_SUMMARY); returns whether there is."""
+    """Appends to the job's summary (GITHUB_STEP_SUMMARY); returns False outside of GitHub Actions."""
     return _append("GITHUB_STEP_SUMMARY", f"{text}\n")
 
 
 def outputs(values: Mapping[str, str]) -> bool:
-    """Sets the step's outputs, where there are such (GITHUB_OUTPUT). Raises BadInputError for more than one line."""
+    """Sets the step's outputs (GITHUB_OUTPUT). Raises BadInputError for a value of more than one line."""
     for name, value in values.items():
         if len(value.splitlines()) > 1:
             raise BadInputError(f"the output {name} has more than one line; name a plain path")
@@ -55,5 +55,7 @@ def _append(variable: str, text: str) -> bool:
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise UnwritableOutputError(f"cannot write {path} ({variable}): {error.strerror}; mend the job") from error
+        raise UnwritableOutputError(
+            f"cannot write {path} ({variable}): {error.strerror}; make that file writable for the job"
+        ) from error
     return True

@@ -1,4 +1,4 @@
-"""The hidden last line of a comment: whose it is, and which run of which commit wrote it."""
+"""The hidden last line of a comment: its suite, and the commit and run that wrote it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What a comment was written for."""
+    """Suite, commit, run and outcome of a comment."""
 
     suite: str
     sha: str
@@ -30,11 +30,11 @@ class Marker:
 
     def __post_init__(self) -> None:
         if not _SUITE.fullmatch(self.suite) or len(self.suite) > MAX_SUITE:
-            raise BadInputError(f"a suite is a word like wmma@l4, not '{self.suite}'; mend --suite")
+            raise BadInputError(f"a suite has the form wmma@l4, not '{self.suite}'; fix --suite")
 
     @property
     def age(self) -> tuple[int, int]:
-        """Later runs are greater; so are later attempts of one run."""
+        """Sort key: later runs, and later attempts of one run, are greater."""
         return self.number, self.attempt
 
     def __str__(self) -> str:
@@ -44,13 +44,13 @@ class Marker:
         )
 
 
-def marker_for(place: GithubContext, suite: str, outcome: Outcome) -> Marker:
-    """The marker of this run's comment. Raises BadInputError for a suite that is no word."""
-    return Marker(suite, place.sha, place.run_id, place.run_number, place.attempt, outcome)
+def marker_for(context: GithubContext, suite: str, outcome: Outcome) -> Marker:
+    """The marker of this run's comment. Raises BadInputError for a malformed suite."""
+    return Marker(suite, context.sha, context.run_id, context.run_number, context.attempt, outcome)
 
 
 def parse(body: str) -> Marker | None:
-    """The marker in the last line; None where there is none. Other lines may hold anything that a candidate wrote."""
+    """The marker in the last line, or None. Other lines are ignored: a candidate can forge them."""
     found = _FORM.fullmatch(body.rstrip().rpartition("\n")[2])
     if found is None or found["outcome"] not in list(Outcome) or not _SUITE.fullmatch(found["suite"]):
         return None

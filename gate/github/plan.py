@@ -1,7 +1,7 @@
-"""From an event to what is measured, where, and whether a pull request owes a measurement that it did not ask for.
+"""Plans from an event what is measured and where, and whether a pull request still needs a measurement.
 
-Everything that an event carries was written by somebody: numbers, commits and names are held to their form, and
-candidates to the registry of the very commit, before they reach a job with a GPU.
+Users can write every part of an event. Therefore numbers, commits and names must match their form, and candidates
+must exist in the registry of that commit, before they reach a job with a GPU.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from gate.settings.github import GithubSettings
 
 TAG = "[bench]"
 NO_COMMIT = "0" * 40
-"""What a push has as `before` where the branch is new."""
+"""The value of `before` in the push event of a new branch."""
 MAY_DISPATCH = ("admin", "write")
-"""What GitHub answers for those who may push; `maintain` counts as write there."""
+"""GitHub's permission levels that include pushing; it reports `maintain` as `write`."""
 
 
 class NotPermittedError(GateError):
-    """Somebody without the right to asked for GPU time."""
+    """A user without write permission requested GPU time."""
 
     exit_code = 64
 
 
 @dataclass(frozen=True, slots=True)
 class CiPlan:
-    """What to measure. `owed`: kernels changed and nothing is measured, so the required check must fail."""
+    """What to measure. `owed`: kernels changed but nothing is measured; the required check must fail."""
 
     reason: str
     sha: str = ""
@@ -61,8 +61,8 @@ class CiPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """An event: its name, its payload, the commit it is about, and who set it off (again)."""
+class Event:
+    """An event: its name, its payload, its commit, and the users who triggered or re-ran it."""
 
     name: str
     payload: Mapping[str, Any]
@@ -70,49 +70,51 @@ class Asked:
     actors: tuple[str, ...] = field(default_factory=tuple)
 
 
-def plan(asked: Asked, source: RepositoryReader, settings: GithubSettings) -> CiPlan:
-    """The plan of an event. Raises BadInputError, CandidateNotFoundError, NotPermittedError or RefusedError."""
-    if asked.name not in EVENTS:
-        raise BadInputError(f"no plan for the event '{asked.name}'; use {', '.join(EVENTS)}")
-    return EVENTS[asked.name](asked, source, settings)
+def plan(event: Event, source: RepositoryReader, settings: GithubSettings) -> CiPlan:
+    """The plan for an event. Raises BadInputError, CandidateNotFoundError, NotPermittedError or RefusedError."""
+    if event.name not in EVENTS:
+        raise BadInputError(f"unsupported event '{event.name}'; use {', '.join(EVENTS)}")
+    return EVENTS[event.name](event, source, settings)
 
 
-def _push(asked: Asked, source: RepositoryReader, settings: GithubSettings) -> CiPlan:
-    head = asked.payload.get("head_commit")
+def _push(event: Event, source: RepositoryReader, settings: GithubSettings) -> CiPlan:
+    head = event.payload.get("head_commit")
     if not head or TAG not in head.get("message", ""):
-        return CiPlan(f"nothing is measured: the head commit's message has no {TAG}")
-    sha = _commit(asked.sha)
-    default = asked.payload.get("repository", {}).get("default_branch", "")
-    before = _commit(asked.payload.get("before") or NO_COMMIT)
+        return CiPlan(f"nothing is measured: the head commit's message does not contain {TAG}")
+    sha = _commit(event.sha)
+    default = event.payload.get("repository", {}).get("default_branch", "")
+    before = _commit(event.payload.get("before") or NO_COMMIT)
     changed = source.files_since(default if before == NO_COMMIT else before, sha)
     suites = suites_of_change(changed, sha, source, settings)
     return CiPlan(f"{TAG} in {sha[:12]}", sha, suites, merge_base=_merge_base(source, default, sha))
 
 
-def _pull_request(asked: Asked, source: RepositoryReader, settings: GithubSettings) -> CiPlan:
-    pull = _event_pull(asked.payload)
-    if asked.payload.get("action") == "edited" and "base" not in (asked.payload.get("changes") or {}):
+def _pull_request(event: Event, source: RepositoryReader, settings: GithubSettings) -> CiPlan:
+    pull = _event_pull(event.payload)
+    if event.payload.get("action") == "edited" and "base" not in (event.payload.get("changes") or {}):
         return CiPlan("neither the commits nor the base changed", pull.head_sha, pr=pull.number)
     changed = source.pull_files(pull.number)
     owed = touches_kernels(changed)
     if pull.fork:
-        why = "a fork is measured when a maintainer has reviewed this commit and dispatches it"
-        return CiPlan(why, pull.head_sha, pr=pull.number, owed=owed)
+        reason = "a fork is measured after a maintainer has reviewed this commit and starts the workflow for it"
+        return CiPlan(reason, pull.head_sha, pr=pull.number, owed=owed)
     if TAG not in source.commit_message(pull.head_sha):
-        return CiPlan(f"the head commit's message has no {TAG}", pull.head_sha, pr=pull.number, owed=owed)
+        return CiPlan(f"the head commit's message does not contain {TAG}", pull.head_sha, pr=pull.number, owed=owed)
     return _of_pull(pull, suites_of_change(changed, pull.head_sha, source, settings), source)
 
 
-def _dispatch(asked: Asked, source: RepositoryReader, settings: GithubSettings) -> CiPlan:
-    for actor in dict.fromkeys(asked.actors):
+def _dispatch(event: Event, source: RepositoryReader, settings: GithubSettings) -> CiPlan:
+    for actor in dict.fromkeys(event.actors):
         level = source.permission(actor)
         if level not in MAY_DISPATCH:
-            raise NotPermittedError(f"{actor} may not dispatch this ({level}); ask somebody who may push")
-    given = {name: str(value or "").strip() for name, value in (asked.payload.get("inputs") or {}).items()}
+            raise NotPermittedError(
+                f"{actor} may not start this workflow (permission: {level}); ask somebody with write permission"
+            )
+    given = {name: str(value or "").strip() for name, value in (event.payload.get("inputs") or {}).items()}
     impl, sha = given.get("IMPL"), given.get("sha", "")
     if not given.get("pr"):
-        commit, name = _commit(sha or asked.sha), impl or settings.impl
-        return CiPlan(f"{name} was dispatched", commit, suites_of_name(name, commit, source, settings))
+        commit, name = _commit(sha or event.sha), impl or settings.impl
+        return CiPlan(f"{name}, started by hand", commit, suites_of_name(name, commit, source, settings))
     pull = _reviewed(source.pull(_number(given["pr"])), sha)
     if impl:
         return _of_pull(pull, suites_of_name(impl, sha, source, settings), source)
@@ -120,12 +122,13 @@ def _dispatch(asked: Asked, source: RepositoryReader, settings: GithubSettings) 
 
 
 def _reviewed(pull: Pull, sha: str) -> Pull:
-    """The same, where it is open and at the commit that was reviewed."""
+    """Returns the pull request if it is open and its head is the reviewed commit. Raises BadInputError."""
     if not pull.is_open:
-        raise BadInputError(f"pull request {pull.number} is closed; reopen it, or dispatch without `pr`")
+        raise BadInputError(f"pull request {pull.number} is closed; reopen it, or start the workflow without `pr`")
     if _commit(sha) != pull.head_sha:
         raise BadInputError(
-            f"pull request {pull.number} is at {pull.head_sha}, and {sha} was reviewed; review that, then dispatch it"
+            f"pull request {pull.number} is at {pull.head_sha}, but {sha} was reviewed; review the new commit, "
+            "then start the workflow for it"
         )
     return pull
 
@@ -149,18 +152,18 @@ def _event_pull(payload: Mapping[str, Any]) -> Pull:
 
 
 def _merge_base(source: RepositoryReader, base: str, sha: str) -> str:
-    """The merge base, or nothing where it is the commit itself."""
+    """The merge base; empty if it is the commit itself."""
     found = _commit(source.merge_base(base, sha))
     return "" if found == sha else found
 
 
 def _commit(text: str) -> str:
     if not SHA.fullmatch(text):
-        raise BadInputError(f"'{text[:80]}' is no commit; give all 40 hexadecimal digits")
+        raise BadInputError(f"'{text[:80]}' is not a commit; give all 40 hexadecimal digits")
     return text
 
 
 def _number(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,9}", text):
-        raise BadInputError(f"'{text[:80]}' is no pull request's number")
+        raise BadInputError(f"'{text[:80]}' is not the number of a pull request; give it in `pr`")
     return int(text)

@@ -1,4 +1,4 @@
-"""What GitHub knows of a repository, asked for only where it is needed."""
+"""Reads pull requests, commits and files from GitHub, each only when it is needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """A pull request now: where its head is, and whether that is in another repository."""
+    """The current state of a pull request; `fork`: its head is in another repository."""
 
     number: int
     is_open: bool
@@ -30,21 +30,21 @@ class Pull:
 
 
 MAX_FILES, MAX_COMPARED = 3_000, 300
-"""GitHub lists no more of a pull request, and of two commits."""
+"""Largest number of files that GitHub lists for a pull request, and between two commits."""
 MAX_ENTRIES = 1_000
-"""GitHub lists no more of a folder."""
+"""Largest number of entries that GitHub lists for a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Files that changed, by their old names too. Not `whole` where there may be more than GitHub lists."""
+    """Changed files, with the old names of renamed ones. `whole` is false if GitHub may not have listed all."""
 
     files: tuple[str, ...]
     whole: bool = True
 
 
 class RepositoryReader(Protocol):
-    """The questions that a plan may ask. Every answer may be refused (RefusedError)."""
+    """What a plan reads from a repository. Every method may raise RefusedError."""
 
     def pull(self, number: int) -> Pull: ...
     def pull_files(self, number: int) -> Changed: ...
@@ -57,7 +57,7 @@ class RepositoryReader(Protocol):
 
 
 class GithubReader:
-    """The same, asked of GitHub."""
+    """Reads from GitHub's API."""
 
     def __init__(self, api_url: str, repository: str) -> None:
         self._github: Github = connect(api_url)
@@ -66,7 +66,7 @@ class GithubReader:
     def pull(self, number: int) -> Pull:
         with named_refusals(f"read pull request {number}"):
             found = self._repository.get_pull(number)
-            repository = found.head.repo  # None where the fork was deleted
+            repository = found.head.repo  # None if the fork was deleted
             fork = repository is None or repository.full_name != self._repository.full_name
             return Pull(found.number, found.state == "open", found.head.sha, found.base.sha, fork)
 
@@ -86,7 +86,9 @@ class GithubReader:
         found = self._contents(path, sha)
         entries = found if isinstance(found, list) else []
         if len(entries) >= MAX_ENTRIES:
-            raise BadInputError(f"{path}/ has {MAX_ENTRIES} entries or more, and GitHub lists no others; have fewer")
+            raise BadInputError(
+                f"{path}/ has {MAX_ENTRIES} entries or more, and GitHub lists only these; remove some"
+            )
         return [entry.name for entry in entries if entry.type == "dir"]
 
     def text(self, path: str, sha: str) -> str | None:
@@ -97,7 +99,7 @@ class GithubReader:
 
     def _contents(self, path: str, sha: str) -> ContentFile | list[ContentFile] | None:
         try:
-            with named_refusals(f"look for {path}"):
+            with named_refusals(f"read {path}"):
                 return self._repository.get_contents(path, ref=sha)
         except RefusedError as error:
             if error.status != HTTPStatus.NOT_FOUND:
@@ -105,7 +107,7 @@ class GithubReader:
             return None
 
     def permission(self, user: str) -> str:
-        with named_refusals(f"read what {user} may do"):
+        with named_refusals(f"read the permission of {user}"):
             return self._repository.get_collaborator_permission(user)
 
     def merge_base(self, base: str, sha: str) -> str:
@@ -113,6 +115,6 @@ class GithubReader:
             return self._repository.compare(base, sha).merge_base_commit.sha
 
 
-def _changed(files: Sequence[File], most: int) -> Changed:
+def _changed(files: Sequence[File], limit: int) -> Changed:
     names = (name for file in files for name in (file.filename, file.previous_filename) if name)
-    return Changed(tuple(names), whole=len(files) < most)
+    return Changed(tuple(names), whole=len(files) < limit)

@@ -1,4 +1,4 @@
-"""The one check that a branch may be protected with: what did not happen has not passed."""
+"""The required check for branch protection: a step that did not run has not passed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ NEEDED = ("measure", "gate")
 
 
 def answer(needs: Mapping[str, Any]) -> tuple[Outcome, str]:
-    """From `needs` of the workflow (results and outputs by job) to the outcome, and why in one sentence."""
+    """Outcome and reason from the workflow's `needs` (results and outputs of jobs)."""
     planned = needs.get("plan") or {}
     if planned.get("result") != "success":
         return Outcome.FAILED, f"the plan did not succeed ({planned.get('result', 'absent')}); see the job `plan`"
-    said = planned.get("outputs") or {}
-    if said.get("measure") != "true":
-        return _not_measured(said)
+    outputs = planned.get("outputs") or {}
+    if outputs.get("measure") != "true":
+        return _not_measured(outputs)
     results = {name: (needs.get(name) or {}).get("result", "absent") for name in NEEDED}
     missing = [f"{name}: {result}" for name, result in results.items() if result != "success"]
     if missing:
@@ -26,14 +26,14 @@ def answer(needs: Mapping[str, Any]) -> tuple[Outcome, str]:
     return Outcome.PASS, "measured, judged and passed"
 
 
-def _not_measured(said: Mapping[str, str]) -> tuple[Outcome, str]:
-    """`owed` must say "false": what is absent is not a reason to pass."""
-    reason = said.get("reason", "no reason given")
-    if said.get("owed") == "false":
+def _not_measured(outputs: Mapping[str, str]) -> tuple[Outcome, str]:
+    """Passes only if `owed` is "false"; a missing value is not a reason to pass."""
+    reason = outputs.get("reason", "no reason given")
+    if outputs.get("owed") == "false":
         return Outcome.PASS, f"nothing to judge: {reason}"
-    return Outcome.UNDECIDED, f"kernels changed and were not measured: {reason}"
+    return Outcome.UNDECIDED, f"kernels changed but were not measured: {reason}"
 
 
 def exit_code(outcome: Outcome) -> int:
-    """As everywhere."""
+    """The exit code of an outcome, equal in all commands."""
     return EXIT_CODES[outcome]

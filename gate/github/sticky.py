@@ -1,9 +1,10 @@
-"""The one comment of a suite on a pull request: found by marker and author, edited in place, never set back.
+"""The single comment of a suite on a pull request: found by marker and author, and edited in place.
 
-What stays of an earlier commit is withdrawn where the head is not judged: people read the comment, not its date.
+An older run never overwrites a newer one. If the head commit is not judged, comments on older ones are withdrawn,
+because readers do not compare dates.
 
-GitHub knows no transaction: two runs may write at once, and a write that was retried may have happened twice. So
-after a comment is written new, all are listed again; of several the latest run's stays, and of one run's the oldest.
+GitHub has no transactions: two runs may write at once, and a retried write may happen twice. Therefore all comments
+are listed again after a new one is written; the latest run's comment stays, and of one run the oldest.
 """
 
 from __future__ import annotations
@@ -29,59 +30,61 @@ T = TypeVar("T")
 AUTHOR = "github-actions[bot]"
 Done = Literal["created", "edited", "replaced", "kept", "refused"]
 Body = Callable[[int], str]
-"""The comment's text, in at most so many characters."""
+"""The comment's text as a function of the largest number of characters."""
 SHORTER = MAX_COMMENT // 4
-"""Characters to try after GitHub has refused a longer text."""
+"""Number of characters to try after GitHub refused a longer text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of the comment, and where it is. `kept` and `refused` say why nothing was written."""
+    """The result of writing a comment, and its URL; `reason` says why a comment was `kept` or `refused`."""
 
     done: Done
-    said: str
+    reason: str
     url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A comment of ours."""
+    """A comment that Kernel Gate wrote."""
 
     comment: IssueComment
     marker: Marker
 
 
 def deliver(pull: PullRequest, marker: Marker, text: Body, author: str = AUTHOR) -> Delivery:
-    """Writes the comment, or says why not. Raises RefusedError."""
-    return _too_late(pull, marker.sha) or _deliver(pull, marker, _marked(text, marker), author)
+    """Writes the comment, or returns the reason why not. Raises RefusedError."""
+    return _outdated(pull, marker.sha) or _deliver(pull, marker, _marked(text, marker), author)
 
 
 def withdraw_comment(
-    pull: PullRequest, place: GithubContext, judged: Collection[str], text: Body, author: str = AUTHOR
+    pull: PullRequest, context: GithubContext, judged: Collection[str], text: Body, author: str = AUTHOR
 ) -> Delivery:
-    """Edits every suite's comment on an earlier commit, but those of the suites that are judged now; writes none new.
+    """Edits the comments on earlier commits, except those of the suites in `judged`; writes no new comment.
 
     Raises RefusedError.
     """
-    return _too_late(pull, place.sha) or _withdraw(pull, place, judged, text, author)
+    return _outdated(pull, context.sha) or _withdraw(pull, context, judged, text, author)
 
 
-def _withdraw(pull: PullRequest, place: GithubContext, judged: Collection[str], text: Body, author: str) -> Delivery:
+def _withdraw(
+    pull: PullRequest, context: GithubContext, judged: Collection[str], text: Body, author: str
+) -> Delivery:
     latest = {comment.marker.suite: comment for comment in _ours(pull, author)}
     withdrawn = []
     for suite, old in latest.items():
-        marker = marker_for(place, suite, Outcome.ENVIRONMENT)
-        if suite not in judged and old.marker.sha != place.sha and old.marker.age <= marker.age:
+        marker = marker_for(context, suite, Outcome.ENVIRONMENT)
+        if suite not in judged and old.marker.sha != context.sha and old.marker.age <= marker.age:
             with named_refusals("edit the comment"):
                 _unless_gone(partial(old.comment.edit, _marked(text, marker)(MAX_COMMENT)))
             withdrawn.append(suite)
     if not withdrawn:
-        return Delivery("kept", "there is no verdict on an earlier commit")
-    return Delivery("edited", f"not of this commit: {', '.join(withdrawn)}")
+        return Delivery("kept", "no comment on an earlier commit to withdraw")
+    return Delivery("edited", f"withdrawn, because not of this commit: {', '.join(withdrawn)}")
 
 
 def _marked(text: Body, marker: Marker) -> Body:
-    """The text, and in its last line the marker."""
+    """The text with the marker as its last line."""
     last = f"\n{marker}\n"
     return lambda most: text(most - len(last)) + last
 
@@ -92,21 +95,21 @@ def _deliver(pull: PullRequest, marker: Marker, body: Body, author: str) -> Deli
         return _create(pull, marker, body, author, known)
     latest = known[-1]
     if latest.marker.age > marker.age:
-        newer = f"run {latest.marker.number} is newer and has written already"
+        newer = f"run {latest.marker.number} is newer and has already commented"
         return Delivery("kept", newer, latest.comment.html_url)
     if latest.marker.outcome is Outcome.PASS and marker.outcome is not Outcome.PASS:
         return _replace(pull, marker, body, author, known)
     return _edit(pull, marker, body, author, known)
 
 
-def _too_late(pull: PullRequest, sha: str) -> Delivery | None:
-    """Why the pull request no longer wants what is said of this commit; None where it does."""
+def _outdated(pull: PullRequest, sha: str) -> Delivery | None:
+    """Why a comment on this commit is outdated: the pull request is closed or has a new head; None if it is not."""
     with named_refusals("read the pull request"):
         if pull.state != "open":
             return Delivery("kept", f"pull request {pull.number} is {'merged' if pull.merged else pull.state}")
         if pull.head.sha != sha:
-            at = f"the pull request is at {pull.head.sha[:12]} now, and this verdict is on {sha[:12]}"
-            return Delivery("kept", at)
+            reason = f"the pull request is at {pull.head.sha[:12]} now, but this verdict is of {sha[:12]}"
+            return Delivery("kept", reason)
     return None
 
 
@@ -115,7 +118,7 @@ def _known(pull: PullRequest, suite: str, author: str) -> list[_Known]:
 
 
 def _ours(pull: PullRequest, author: str) -> list[_Known]:
-    """All suites' comments by this author, over all pages; the latest last, and of one run the oldest last."""
+    """The author's comments of all suites, oldest run first; of one run, the newest comment first."""
     with named_refusals("list the pull request's comments"):
         theirs = [
             comment
@@ -123,25 +126,25 @@ def _ours(pull: PullRequest, author: str) -> list[_Known]:
             if comment.user is not None and comment.user.login == author
         ]
     marked = ((comment, parse(comment.body or "")) for comment in theirs)
-    ours = [_Known(each, marker) for each, marker in marked if marker is not None]
-    return sorted(ours, key=lambda each: (each.marker.age, -each.comment.id))
+    ours = [_Known(comment, marker) for comment, marker in marked if marker is not None]
+    return sorted(ours, key=lambda entry: (entry.marker.age, -entry.comment.id))
 
 
 def _create(pull: PullRequest, marker: Marker, body: Body, author: str, known: Sequence[_Known]) -> Delivery:
     with named_refusals("write the comment"):
         ours = _write(pull.create_issue_comment, body)
-        wrote: str = ours.user.login
-    kept = _settle(pull, marker, wrote, known)
-    other = "" if wrote == author else f"; it is by {wrote}, so name that with --author for the next run to find it"
-    return Delivery("created", f"comment written{other}", kept or ours.html_url)
+        actual_author: str = ours.user.login
+    kept = _remove_duplicates(pull, marker, actual_author, known)
+    hint = "" if actual_author == author else f"; its author is {actual_author}: pass --author {actual_author}"
+    return Delivery("created", f"comment written{hint}", kept or ours.html_url)
 
 
-def _settle(pull: PullRequest, marker: Marker, author: str, known: Sequence[_Known]) -> str:
-    """Of the comments that are new since `known`, the latest stays, and the oldest of one run. Returns its URL."""
+def _remove_duplicates(pull: PullRequest, marker: Marker, author: str, known: Sequence[_Known]) -> str:
+    """Deletes all but one of the comments written since `known`: keeps the latest run's oldest. Returns its URL."""
     before = {entry.comment.id for entry in known}
     new = [entry.comment for entry in _known(pull, marker.suite, author) if entry.comment.id not in before]
     for double in new[:-1]:
-        with named_refusals("delete a comment that was written twice"):
+        with named_refusals("delete a duplicate comment"):
             _unless_gone(double.delete)
     return new[-1].html_url if new else ""
 
@@ -159,19 +162,19 @@ def _edit(pull: PullRequest, marker: Marker, body: Body, author: str, known: Seq
 
 
 def _replace(pull: PullRequest, marker: Marker, body: Body, author: str, known: Sequence[_Known]) -> Delivery:
-    """A pass that fails now is written anew, so that people are told; the old comment is folded away."""
+    """Writes a new comment if a passing suite fails now, because people are notified; folds the old one."""
     written = _create(pull, marker, body, author, known)
-    folded = "is folded"
+    old_state = "is folded"
     try:
         with named_refusals("fold the comment that passed"):
             known[-1].comment.minimize("OUTDATED")
     except RefusedError as error:
-        folded = f"still shows: {error}"
-    return Delivery("replaced", f"{written.said}; the older one, which passed, {folded}", written.url)
+        old_state = f"could not be folded: {error}"
+    return Delivery("replaced", f"{written.reason}; the older comment (pass) {old_state}", written.url)
 
 
 def _write(write: Callable[[str], T], body: Body) -> T:
-    """Writes, and writes shorter where GitHub refuses the content. Raises what PyGithub raises."""
+    """Writes the comment; if GitHub refuses the content, a shorter one. Raises PyGithub's exceptions."""
     from github import GithubException
 
     full = body(MAX_COMMENT)
@@ -185,7 +188,7 @@ def _write(write: Callable[[str], T], body: Body) -> T:
 
 
 def _unless_gone(act: Callable[[], object]) -> None:
-    """Deletes or edits what may be deleted already: by a retried request, or by people."""
+    """Ignores that the comment is already deleted, by a retried request or by people."""
     from github import UnknownObjectException
 
     with suppress(UnknownObjectException):

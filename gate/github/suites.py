@@ -1,4 +1,4 @@
-"""From changed files to the candidates to measure: all that a change touches, or a refusal that says what to mend."""
+"""Selects the candidates to measure from the changed files; an error says what to fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gate.settings.github import GithubSettings, Runner
 KERNELS = "kernels"
 PROSE = ".md"
 MAX_SUITES = 100
-"""As many jobs wait for one runner: GitHub's limit of `queue: max`."""
+"""Largest number of jobs that can wait for one runner: GitHub's limit of `queue: max`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +29,33 @@ class Suite:
 
 
 def touches_kernels(changed: Changed) -> bool:
-    """Whether a kernel changed; what GitHub does not list may be one."""
+    """Whether a kernel changed, or could be among the files that GitHub did not list."""
     return not changed.whole or any(name.startswith(f"{KERNELS}/") for name in changed.files)
 
 
 def suites_of_change(
     changed: Changed, sha: str, source: RepositoryReader, settings: GithubSettings
 ) -> tuple[Suite, ...]:
-    """The candidates that changed; all, where a source did that they may share; the policy's own, where none did.
+    """The changed candidates; all candidates if a shared source changed; the policy's default if none changed.
 
-    Raises BadInputError where something under kernels/ changed that cannot be measured.
+    Raises BadInputError if a changed folder under kernels/ is not a candidate.
     """
-    there = source.folders(KERNELS, sha)
-    own = [name for name in dict.fromkeys(map(_folder, changed.files)) if name in there]
-    others = [name for name in there if name not in own] if _is_shared(changed) else []
+    present = source.folders(KERNELS, sha)
+    own = [name for name in dict.fromkeys(map(_folder, changed.files)) if name in present]
+    others = [name for name in present if name not in own] if _is_shared(changed) else []
     _refuse_many(len(own) + len(others))
-    suites = [each for name in own for each in _changed(name, sha, source, settings)]
-    suites += [each for name in others for each in _suites(name, _devices(name, sha, source), settings)]
+    suites = [suite for name in own for suite in _changed(name, sha, source, settings)]
+    suites += [suite for name in others for suite in _suites(name, _devices(name, sha, source), settings)]
     _refuse_many(len(suites))
     return tuple(suites) or suites_of_name(settings.impl, sha, source, settings)
 
 
 def suites_of_name(name: str, sha: str, source: RepositoryReader, settings: GithubSettings) -> tuple[Suite, ...]:
-    """The candidate that was asked for. Raises CandidateNotFoundError where it is not there."""
+    """The named candidate on all its runners. Raises CandidateNotFoundError if it does not exist."""
     if not NAME.fullmatch(name):
-        raise CandidateNotFoundError(f"{name[:80]!r} is no candidate's name; IMPL is letters, digits and _")
+        raise CandidateNotFoundError(
+            f"{name[:80]!r} is not a valid candidate name; IMPL consists of letters, digits and _"
+        )
     devices = _devices(name, sha, source)
     if devices is None:
         raise CandidateNotFoundError(f"no candidate '{name}' in {KERNELS}/ at {sha[:12]}; choose another IMPL")
@@ -61,23 +63,23 @@ def suites_of_name(name: str, sha: str, source: RepositoryReader, settings: Gith
 
 
 def _folder(path: str) -> str:
-    """The folder under kernels/ that a file is in; empty for all others."""
+    """The candidate folder of a path under kernels/; empty for other paths."""
     top, _, rest = path.partition("/")
     return rest.partition("/")[0] if top == KERNELS and "/" in rest else ""
 
 
 def _is_shared(changed: Changed) -> bool:
-    """Whether a source beside the candidates' folders changed: any of them may include it."""
-    beside = [name for name in changed.files if name.startswith(f"{KERNELS}/") and not _folder(name)]
-    return not changed.whole or any(not name.endswith(PROSE) for name in beside)
+    """Whether a source directly in kernels/ changed: any candidate may include it."""
+    shared = [name for name in changed.files if name.startswith(f"{KERNELS}/") and not _folder(name)]
+    return not changed.whole or any(not name.endswith(PROSE) for name in shared)
 
 
 def _changed(name: str, sha: str, source: RepositoryReader, settings: GithubSettings) -> tuple[Suite, ...]:
     devices = _devices(name, sha, source)
     if devices is None:
         raise BadInputError(
-            f"{name[:80]!r} in {KERNELS}/ changed and is no candidate: give it a kernel.toml and a name of letters, "
-            f"digits and _, or put what several candidates share into {KERNELS}/ itself"
+            f"{name[:80]!r} in {KERNELS}/ changed but is not a candidate: give it a kernel.toml and a name of "
+            f"letters, digits and _, or move sources that candidates share directly into {KERNELS}/"
         )
     return _runnable(name, devices, settings)
 
@@ -85,7 +87,7 @@ def _changed(name: str, sha: str, source: RepositoryReader, settings: GithubSett
 def _runnable(name: str, devices: Sequence[str], settings: GithubSettings) -> tuple[Suite, ...]:
     suites = _suites(name, devices, settings)
     if not suites:
-        raise BadInputError(f"no runner has a device that '{name}' runs on; add one to [github] of gate.toml")
+        raise BadInputError(f"no runner has a device for '{name}'; add one to [github] in gate.toml")
     return suites
 
 
@@ -94,22 +96,23 @@ def _suites(name: str, devices: Sequence[str] | None, settings: GithubSettings) 
 
 
 def _devices(name: str, sha: str, source: RepositoryReader) -> Sequence[str] | None:
-    """What a candidate runs on, by its kernel.toml, and all where that is broken: measuring then fails and says why.
+    """The devices in the candidate's kernel.toml; all devices if that is broken: measuring then reports the error.
 
-    None where it is no candidate.
+    None if it is not a candidate.
     """
     text = source.text(f"{KERNELS}/{name}/kernel.toml", sha) if NAME.fullmatch(name) else None
     if text is None:
         return None
     try:
-        said = tomllib.loads(text).get("devices", ["cuda"])
+        devices = tomllib.loads(text).get("devices", ["cuda"])
     except (tomllib.TOMLDecodeError, RecursionError):
-        said = None
-    return said if isinstance(said, list) else ("cuda", "cpu")
+        devices = None
+    return devices if isinstance(devices, list) else ("cuda", "cpu")
 
 
 def _refuse_many(count: int) -> None:
     if count > MAX_SUITES:
         raise BadInputError(
-            f"{count} measurements are due, and {MAX_SUITES} can wait for a runner; change fewer candidates at once"
+            f"{count} measurements are needed, but only {MAX_SUITES} can wait for a runner; "
+            "change fewer candidates at once"
         )

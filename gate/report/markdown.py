@@ -1,7 +1,7 @@
-"""A run as GitHub's Markdown: the comment and the job's summary.
+"""A run as GitHub Markdown: the comment and the job's summary.
 
-The words and their order are in templates/comment.md, which escapes all that it shows. Here is decided how much it
-shows: what GitHub would refuse as too long is written again with fewer facts (`LEVELS`), never cut.
+templates/comment.md has the text and escapes every value. This module decides how much is shown: a text that is too
+long for GitHub is written again with fewer facts (`LEVELS`), never cut.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_REASON = 500
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is not in the run itself: its own time over the merge base's, links (label, URL), and facts to warn of."""
+    """Facts from outside the run: ratios to the merge base, links (label, URL), and warnings."""
 
     base: Mapping[Workload, Estimate] = field(default_factory=dict)
     links: tuple[tuple[str, str], ...] = ()
@@ -37,18 +37,18 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How much is told: which sections and how many lines of each, rows, warnings, and characters of a sentence."""
+    """How much is shown: the sections, and the largest numbers of lines, rows, warnings and characters of a line."""
 
     sections: frozenset[str]
     lines: int
     rows: int
     warnings: int
-    words: int
+    chars: int
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the evidence, folded unless it is open."""
+    """A section of the evidence, folded unless `is_open`."""
 
     title: str
     lines: tuple[str, ...]
@@ -57,24 +57,24 @@ class Section:
 
 _ALL = frozenset({"Nsight Compute", "Gates", "Build", "Checks", "Samples", "Kernels", "Environment", "Method"})
 LEVELS = (
-    Level(_ALL, lines=10_000, rows=10_000, warnings=10_000, words=2_000),
-    Level(_ALL - {"Samples", "Kernels"}, lines=200, rows=200, warnings=20, words=500),
-    Level(frozenset({"Gates", "Build", "Environment"}), lines=60, rows=100, warnings=10, words=300),
-    Level(frozenset({"Gates"}), lines=20, rows=40, warnings=5, words=200),
-    Level(frozenset(), lines=0, rows=10, warnings=2, words=200),
+    Level(_ALL, lines=10_000, rows=10_000, warnings=10_000, chars=2_000),
+    Level(_ALL - {"Samples", "Kernels"}, lines=200, rows=200, warnings=20, chars=500),
+    Level(frozenset({"Gates", "Build", "Environment"}), lines=60, rows=100, warnings=10, chars=300),
+    Level(frozenset({"Gates"}), lines=20, rows=40, warnings=5, chars=200),
+    Level(frozenset(), lines=0, rows=10, warnings=2, chars=200),
 )
 MAX_COMMENT = 65_536
-"""Characters that GitHub takes in a comment."""
+"""GitHub's limit of a comment, in characters."""
 
 
 def markdown(run: Run, around: Surroundings | None = None, *, most: int = MAX_COMMENT) -> str:
-    """The comment in the fullest level that has at most `most` characters."""
+    """The comment at the most detailed level with at most `most` characters."""
     written = (_written(run, around or Surroundings(), level) for level in LEVELS)
     return next((text for text in written if len(text) <= most), _written(run, Surroundings(), LEVELS[-1]))
 
 
 def no_verdict(around: Surroundings, reason: str = "") -> str:
-    """What is said of a commit on which nothing was judged; with the plan's reason, where it planned nothing."""
+    """The comment of a commit without a verdict; `reason`: why the plan measures nothing."""
     mark = MARKS[Outcome.ENVIRONMENT]
     return _render("no_verdict.md", Outcome.ENVIRONMENT, around, mark=mark, reason=clip(reason, MAX_REASON))
 
@@ -86,12 +86,12 @@ def _written(run: Run, around: Surroundings, level: Level) -> str:
         "comment.md",
         run.verdict.outcome,
         around,
-        headline=clip(headline(run), level.words),
+        headline=clip(headline(run), level.chars),
         next_step=run.verdict.next_step,
         headers=(*HEADERS[:-1], BASE_HEADER, HEADERS[-1]),
         rows=shown,
         rows_left=len(run.measurement.workloads) - len(shown),
-        warnings=[clip(warning, level.words) for warning in warnings[: level.warnings]],
+        warnings=[clip(warning, level.chars) for warning in warnings[: level.warnings]],
         warnings_left=max(0, len(warnings) - level.warnings),
         profiled=is_profiled(run),
         not_profiled=NOT_PROFILED,
@@ -101,10 +101,10 @@ def _written(run: Run, around: Surroundings, level: Level) -> str:
 
 
 def _rows(run: Run, around: Surroundings, level: Level) -> list[list[str]]:
-    """One row a workload, those that did not pass first where not all fit."""
+    """One row for each workload; if not all fit, those that did not pass come first."""
     bases = (around.base.get(workload) for workload in run.measurement.workloads)
-    every = [_row(row, base) for row, base in zip(rows(run), bases, strict=True)]
-    return every if len(every) <= level.rows else sorted(every, key=_passed)[: level.rows]
+    cells = [_row(row, base) for row, base in zip(rows(run), bases, strict=True)]
+    return cells if len(cells) <= level.rows else sorted(cells, key=_passed)[: level.rows]
 
 
 def _row(cells: Sequence[str], base: Estimate | None) -> list[str]:
@@ -117,7 +117,7 @@ def _passed(row: Sequence[str]) -> bool:
 
 
 def _sections(run: Run, level: Level) -> Iterator[Section]:
-    """The level's share of the evidence; the gates lie open where one failed."""
+    """The level's sections of the evidence; the gates are unfolded if one did not pass."""
     for title, lines in evidence(run):
         if lines and title in level.sections:
             is_open = title == "Gates" and run.verdict.outcome is not Outcome.PASS
@@ -125,8 +125,8 @@ def _sections(run: Run, level: Level) -> Iterator[Section]:
 
 
 def _shortened(lines: Sequence[str], level: Level) -> Iterator[str]:
-    """What did not pass first, where not all fit."""
-    shown = [clip(line, level.words) for line in lines]
+    """The lines; if not all fit, those that did not pass come first."""
+    shown = [clip(line, level.chars) for line in lines]
     if len(shown) <= level.lines:
         yield from shown
         return
@@ -141,7 +141,7 @@ def _render(template: str, outcome: Outcome, around: Surroundings, **facts: obje
 
 @functools.cache
 def _templates() -> Environment:
-    """The templates, which escape all that they show; a filter of `escaping` says what is Markdown already."""
+    """The templates. They escape every value; the filters of `escaping` mark what already is Markdown."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(

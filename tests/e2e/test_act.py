@@ -240,7 +240,7 @@ def test_nobody_dispatches_who_may_not_push(origin, github, tmp_path):
     github.permissions[actrun.ACTOR] = "read"
     done = actrun.run(origin, github, "workflow_dispatch", {"inputs": {"IMPL": "right"}}, tmp_path)
     assert done.results == {"plan": "failure", "required (workflow_dispatch)": "failure"}, done.log
-    assert "may not dispatch this" in done.log
+    assert "may not start this workflow" in done.log
 
 
 @pytest.mark.slow

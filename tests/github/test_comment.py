@@ -104,7 +104,7 @@ def test_a_pass_that_fails_now_is_folded_and_written_anew(post, github):
 def test_a_fold_that_is_refused_leaves_the_new_comment_standing(post, github):
     post(PASS)
     github.faults.append(Fault(403, "Resource not accessible by integration", on="/graphql"))
-    assert "still shows" in post(SLOW, number=43).out
+    assert "could not be folded" in post(SLOW, number=43).out
     assert len(github.bodies(PR)) == 2
 
 
@@ -340,7 +340,7 @@ def test_the_merge_base_of_another_candidate_is_not_compared(kernel_gate, tmp_pa
     write_record(tmp_path / "base.json", other)
     base = tmp_path / "base.json"
     answer = kernel_gate("comment", "--run", tmp_path / "run.json", "--base", base, "--dry-run")
-    assert "no merge base to compare with" in answer.out
+    assert "no comparison with the merge base" in answer.out
 
 
 def test_the_summary_holds_the_same_facts_as_the_comment(post, github, tmp_path):
@@ -405,7 +405,7 @@ def test_a_merge_base_that_is_no_evidence_is_a_warning(text, kernel_gate, tmp_pa
     (tmp_path / "base.json").write_text(text)
     answer = kernel_gate("comment", "--run", tmp_path / "run.json", "--base", tmp_path / "base.json", "--dry-run")
     assert answer.code == 0
-    assert "no merge base to compare with" in answer.out
+    assert "no comparison with the merge base" in answer.out
 
 
 def test_a_merge_base_that_brings_the_comparison_down_is_a_warning(kernel_gate, tmp_path, monkeypatch):
@@ -414,4 +414,4 @@ def test_a_merge_base_that_brings_the_comparison_down_is_a_warning(kernel_gate, 
     monkeypatch.setattr("gate.github.comment.changes", lambda *_: 1 / 0)
     answer = kernel_gate("comment", "--run", tmp_path / "run.json", "--base", tmp_path / "base.json", "--dry-run")
     assert answer.code == 0
-    assert "no merge base to compare with: ZeroDivisionError" in answer.out
+    assert "no comparison with the merge base: ZeroDivisionError" in answer.out

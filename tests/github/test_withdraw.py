@@ -37,7 +37,7 @@ def said_before(github, suite: str = "wmma@l4", **changes) -> dict:
 
 def test_a_pass_of_an_earlier_commit_is_edited_in_place_to_no_verdict_with_what_to_do(withdraw, github):
     said_before(github)
-    assert withdraw().out.startswith("edited: not of this commit: wmma@l4")
+    assert withdraw().out.startswith("edited: withdrawn, because not of this commit: wmma@l4")
     (body,) = github.bodies(PR)
     assert body.startswith("### 🔧 NO VERDICT")
     assert NO_TAG in body
@@ -50,13 +50,13 @@ def test_where_nothing_was_said_nothing_is_written(withdraw, github, tmp_path):
     github.comment(PR, "a remark", author="somebody")
     assert withdraw().out.startswith("kept: ")
     assert github.writes() == []
-    assert "there is no verdict on an earlier commit" in (tmp_path / "summary.md").read_text()
+    assert "no comment on an earlier commit to withdraw" in (tmp_path / "summary.md").read_text()
 
 
 def test_a_plan_that_failed_withdraws_too(withdraw, github):
     said_before(github)
     withdraw(reason="")
-    assert "its red job says why" in github.bodies(PR)[0]
+    assert "its failed job shows the reason" in github.bodies(PR)[0]
 
 
 def test_a_verdict_on_this_very_commit_stays(withdraw, github):

@@ -96,8 +96,8 @@ def test_the_rows_that_did_not_pass_are_those_that_are_kept():
 def test_every_level_tells_no_more_than_the_one_before(level):
     before = LEVELS[LEVELS.index(level) - 1]
     assert level.sections <= before.sections
-    assert (level.lines, level.rows, level.warnings, level.words) <= (
-        before.lines, before.rows, before.warnings, before.words,
+    assert (level.lines, level.rows, level.warnings, level.chars) <= (
+        before.lines, before.rows, before.warnings, before.chars,
     )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def test_even_the_worst_words_fit(character):
 def test_the_comment_that_fits_tells_everything():
     run = examples.run()
     assert "Method" in markdown(run)
-    assert "Written shorter" not in markdown(run)
+    assert "Shortened to GitHub" not in markdown(run)
 
 
 def test_every_outcome_has_its_badge():
