@@ -27,7 +27,7 @@ lint-workflows: .venv/.installed-test
 	cd .github/lint && npm ci --ignore-scripts --no-audit --no-fund
 	node --import ./.github/lint/json.mjs .github/lint/check.mjs .github/workflows/*.yml .github/actions/*/action.yml
 
-reference: .venv/.installed   # what the pages show of commands and comments
+reference: schema   # what the pages show of commands and comments
 	$(BIN)/python -m scripts.reference > docs/cli.md
 	$(BIN)/kernel-gate comment --dry-run --cand $(RECORDED)/triton_flash.json > docs/examples/comment-pass.md
 	$(BIN)/kernel-gate comment --dry-run --cand $(RECORDED)/triton_best.json > docs/examples/comment-fail.md
