@@ -142,9 +142,9 @@ def test_a_candidate_that_runs_sdpas_kernel_on_one_workload_is_rejected_and_time
     assert measurement_outcome(measurement) is Outcome.REJECTED
     run = judge(measurement, session.settings.gates)
     assert (run.verdict.outcome, run.verdict.exit_code) == (Outcome.REJECTED, 1)
-    assert "provenance: runs SDPA's own kernel" in run.verdict.reason
+    assert "provenance: launches SDPA's kernel" in run.verdict.reason
     assert from_json(Run, to_json(run), "it") == run
-    assert "provenance: runs SDPA's own kernel" in times_table(measurement)
+    assert "provenance: launches SDPA's kernel" in times_table(measurement)
 
 
 def test_a_candidate_that_takes_more_than_the_policy_allows_is_not_timed(session, honest, monkeypatch):

@@ -20,7 +20,7 @@ REJECTED, UNDECIDED, FAILED = (Outcome.REJECTED, 1), (Outcome.UNDECIDED, 2), (Ou
 RIGHT = ("witness", Status.OK, UNDECIDED, "")
 """Two replicates are too few for a verdict on speed."""
 CONTRADICTED = ("witness", Status.OK, UNDECIDED, "independent clock")
-BORROWED = ("check", Status.OK, REJECTED, "runs SDPA's own kernel")
+BORROWED = ("check", Status.OK, REJECTED, "launches SDPA's kernel")
 """Nothing is timed of these."""
 
 
