@@ -63,6 +63,7 @@ def one_line(done) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_a_fresh_runner_with_a_torch_of_its_own_measures_without_a_package_index(bare_launch, tmp_path):
     prefix = "KERNEL_GATE_MEASURE_CANDIDATE_"
     options = {"KERNELS": str(examples.ADVERSARIAL), "SHAPES": "1,1,16,32", "DEVICE": "cpu", "REPLICATES": "1",
