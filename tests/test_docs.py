@@ -12,6 +12,7 @@ from gate.report.markdown import markdown
 from gate.settings.load import load_settings
 from gate.verdict.evidence_file import load_evidence, measurement_of
 from gate.verdict.judge import NEXT_STEPS, judge
+from tests.support.cheats import CHEATS, CUDA_CHEATS
 
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests"
@@ -104,6 +105,14 @@ def test_every_candidate_that_the_security_page_lists_exists():
     kept = TESTS / "candidates" / "adversarial"
     assert named
     assert [name for name in named if not (kept / name).is_dir()] == []
+
+
+def test_the_security_page_counts_the_dishonest_candidates():
+    counted = re.search(
+        r"There are (\d+) dishonest candidates for a CPU and (\d+) for a GPU", text_of("docs/security.md")
+    )
+    assert counted
+    assert [int(number) for number in counted.groups()] == [len(CHEATS), len(CUDA_CHEATS)]
 
 
 def folded(text: str) -> list[str]:
