@@ -1,4 +1,4 @@
-"""The candidate's side: maps the memory, gets ready, and computes at `go`. Nothing that it says is evidence."""
+"""The candidate's side: maps the shared memory, warms up, and computes at `go`. Nothing that it sends is evidence."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from gate.runtime.guarded_tensor import GuardedTensor
 from gate.runtime.implementations import CandidateError, Implementation, open_implementation
 from gate.witness.protocol import CandidateSideAnswer, CandidateSideRequest, Reply, Shared, Start, WitnessBatch
 from gate.witness.shared_memory import SharedTensors
-from gate.witness.socket_channel import Channel, HungUpError, connected
+from gate.witness.socket_channel import Channel, DisconnectedError, connected
 
 HERE, READY, DONE, FAILED = (Reply(word) for word in ("here", "ready", "done", "failed"))
 
 
-def run_candidate_side(asked: CandidateSideRequest) -> CandidateSideAnswer:
-    """The candidate in every batch, until the trusted side hangs up; if that never came, no candidate is to blame."""
-    with contextlib.suppress(HungUpError), connected(Path(asked.folder)) as channel:
-        channel.wait()  # the witness times SDPA meanwhile, and this process does nothing beside it
-        device = open_device(asked.device)
+def run_candidate_side(request: CandidateSideRequest) -> CandidateSideAnswer:
+    """Runs the candidate in every batch, until the trusted side disconnects. If it never connected, all is `ok`."""
+    with contextlib.suppress(DisconnectedError), connected(Path(request.folder)) as channel:
+        channel.wait()  # this process stays idle while the witness times SDPA alone
+        device = open_device(request.device)
         memory = map_shared(channel, device)
-        candidate = open_implementation(asked.impl, asked.candidate)
+        candidate = open_implementation(request.impl, request.candidate)
         serve_batches(channel, device, memory, lambda _: candidate)
     return CandidateSideAnswer(Status.OK)
 
 
 def map_shared(channel: Channel, device: Device) -> torch.Tensor:
-    """The memory of all batches."""
-    shared = channel.hear(Shared)
+    """Maps the shared memory of all batches."""
+    shared = channel.receive(Shared)
     memory = device.open_shared(shared.handle, shared.size)
-    channel.say(HERE)
+    channel.send(HERE)
     return memory
 
 
@@ -44,9 +44,9 @@ def serve_batches(
     memory: torch.Tensor,
     implementation_of: Callable[[WitnessBatch], Implementation],
 ) -> None:
-    """Bout after batch. Raises HungUpError where the trusted side hangs up."""
+    """Serves one batch after another. Raises DisconnectedError when the trusted side disconnects."""
     while True:
-        witness_batch = channel.hear(Start).witness_batch
+        witness_batch = channel.receive(Start).witness_batch
         _serve_batch(
             channel,
             device,
@@ -54,8 +54,8 @@ def serve_batches(
             SharedTensors(memory, witness_batch),
             capture=not witness_batch.uncaptured,
         )
-        device.reset_peak()  # its graph and outputs are gone before the next batch needs room
-        channel.say(HERE)
+        device.reset_peak()  # frees the graph and the outputs before the next batch
+        channel.send(HERE)
 
 
 def _serve_batch(
@@ -65,23 +65,23 @@ def _serve_batch(
         launch = capture_batch(device, implementation, tensors, capture)
         compute(device, implementation, launch)
     except CandidateError as error:
-        channel.say(Reply("failed", str(error)))
+        channel.send(Reply("failed", str(error)))
         raise
-    channel.say(READY)
-    while channel.hear(Reply).word == "go":
+    channel.send(READY)
+    while channel.receive(Reply).word == "go":
         compute(device, implementation, launch)
-        channel.say(DONE)
+        channel.send(DONE)
 
 
 def compute(device: Device, implementation: Implementation, launch: Launch) -> None:
-    """The launch, to its end."""
+    """Launches, and waits for the end."""
     with implementation.selected():
         launch()
     device.synchronize()
 
 
 def capture_batch(device: Device, implementation: Implementation, tensors: SharedTensors, capture: bool) -> Launch:
-    """All calls of a batch as one launch."""
+    """One launch of all calls of a batch; with `capture`, as a graph. Raises CaptureError."""
     launches: list[Launch] = []
     workspace: GuardedTensor | None = None
     for operands in tensors.calls():
@@ -90,7 +90,7 @@ def capture_batch(device: Device, implementation: Implementation, tensors: Share
         launches.append(bound.launch)
 
     def launch() -> torch.Tensor:
-        return [each() for each in launches][-1]
+        return [call() for call in launches][-1]
 
     if not capture:
         return launch

@@ -1,4 +1,4 @@
-"""The witness's clock: it runs from before the inputs are written until the outputs are copied away."""
+"""The witness's clock: it starts before the inputs are written and stops after the outputs are copied."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MIN_MS = 1e-6
 
 
 class Clock:
-    """One batch's tensors, and what work on them takes: in this process, or in another that is told to do it.
+    """The tensors of one batch, and the time of work on them, in this process or in another one.
 
-    Who begins early takes the device from the writing, and what is still queued at `done` delays the copy: both are
-    in the time. What writing and copying take by themselves is measured here, and taken off.
+    Work that starts too early slows the writing of the inputs, and work still queued at `done` delays the copy of the
+    outputs: both are part of the time. The time of the writing and copying alone is measured first and subtracted.
     """
 
     def __init__(
@@ -31,33 +31,33 @@ class Clock:
         private: torch.Tensor,
     ) -> None:
         self._device, hidden = device, SharedTensors(private, witness_batch)
-        self.ours, self.theirs = SharedTensors(ours, witness_batch), SharedTensors(theirs, witness_batch)
-        self.secret, self.seen = hidden.inputs, hidden.out
-        self.draw()
-        self._idle_ms = min(self._whole_ms(self.ours, lambda: None) for _ in range(TRIES))
+        self.trusted, self.candidate = SharedTensors(ours, witness_batch), SharedTensors(theirs, witness_batch)
+        self.private_inputs, self.outputs = hidden.inputs, hidden.out
+        self.refill()
+        self._idle_ms = min(self._whole_ms(self.trusted, lambda: None) for _ in range(TRIES))
 
-    def draw(self) -> None:
-        """The next inputs are others."""
-        self._device.fill_unpredictable(self.secret)
+    def refill(self) -> None:
+        """Draws new random inputs."""
+        self._device.fill_unpredictable(self.private_inputs)
 
     def warm_up(self) -> None:
-        """Inputs for either process to get ready with."""
-        self.draw()
-        for tensors in (self.ours, self.theirs):
-            tensors.inputs.copy_(self.secret)
+        """Gives both processes inputs for their warm-up."""
+        self.refill()
+        for tensors in (self.trusted, self.candidate):
+            tensors.inputs.copy_(self.private_inputs)
         self._device.synchronize()
 
     def time_ms(self, tensors: SharedTensors, work: Callable[[], None]) -> float:
-        """Milliseconds of the work; `seen` is what its outputs were when the clock stopped."""
+        """Milliseconds of the work; `outputs` is a copy of its outputs from before the clock stopped."""
         return max(MIN_MS, self._whole_ms(tensors, work) - self._idle_ms)
 
     def _whole_ms(self, tensors: SharedTensors, work: Callable[[], None]) -> float:
         tensors.out.fill_(float("nan"))
         self._device.synchronize()
         started = time.perf_counter_ns()
-        tensors.inputs.copy_(self.secret)
+        tensors.inputs.copy_(self.private_inputs)
         self._device.synchronize()
         work()
-        self.seen.copy_(tensors.out)
+        self.outputs.copy_(tensors.out)
         self._device.synchronize()
         return (time.perf_counter_ns() - started) / 1e6

@@ -1,4 +1,4 @@
-"""The parent's side: which batches, two processes at once, and what becomes of their answers."""
+"""The parent's side: chooses the batches, runs the two processes at once, and combines their answers."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ from gate.witness.protocol import (
     TrustedSideRequest,
     WitnessBatch,
 )
-from gate.witness.socket_channel import hang_up
+from gate.witness.socket_channel import mark_ended
 
 BATCH_MS = {"cpu": 20.0, "cuda": 8.0}
 """Much longer than a message between the processes. The device's `max_shared_bytes` can make a batch shorter."""
 MAX_LAUNCHES = 1000
 ROUNDS = 7
 MAX_SHORTENING = 4.0
-"""How much shorter a slow candidate's batch is: the way there and back would hide the baseline in less."""
+"""A slow candidate's batch is at most this much shorter: in less, messages would dominate the baseline's time."""
 CALLS = ROUNDS + 2
-"""Batches of one arm in a batch: to get ready, and one a round."""
-MAX_BOUT_MS = 15_000.0
-"""Of the candidate's batches in one batch."""
-BESIDE = 4.0
-"""What a batch takes over the batches of its slower arm: the other's, and SDPA's answers to compare with."""
+"""How often one arm runs a batch: to warm up, and once a round."""
+MAX_CANDIDATE_MS = 15_000.0
+"""Time limit of all runs of the candidate in one batch."""
+OVERHEAD = 4.0
+"""A batch's whole time over its slower arm's time: the other arms, and SDPA's outputs for the comparison."""
 MAX_S = 600.0
-"""Of one batch: a candidate that makes up its times does not keep the machine for longer."""
+"""Time limit of one batch: a candidate that forges its times cannot occupy the machine for longer."""
 GRACE_S = 30.0
-PIECES = 2
-"""Of memory that are shared on a CPU: for the candidate's process, and for the witness's own."""
+SHARED_BUFFERS = 2
+"""Shared buffers on a CPU: one for the candidate's process, and one for the witness's own baseline process."""
 
 Side = TypeVar("Side", TrustedSideRequest, CandidateSideRequest)
 
 
 def witness_batch_of(evaluation: Evaluation, device: str) -> WitnessBatch | None:
-    """What the witness is to time; None where there is no trial to compare it with, or nothing to doubt in it.
+    """The batch that the witness times; None if there is no successful trial, or if not even one call fits.
 
-    The trial's times come from the candidate's process: all that they decide is that a candidate which says that it
-    is slower gets a shorter batch, of as few calls as fit, and none where it says that not even one call fits.
+    The trial's times come from the candidate's process. They decide only this: a candidate that reports to be slower
+    gets a shorter batch, with as few calls as fit, and none if it reports that not even one call fits.
     """
     trial, workload = evaluation.trial, evaluation.workload
     if trial is None or trial.status is not Status.OK:
         return None
     slowdown = trial.median_ms[CANDIDATE] / trial.median_ms[BASELINE]
-    fitting = int(MAX_BOUT_MS / (CALLS * trial.median_ms[CANDIDATE])) if slowdown >= 1 else MAX_LAUNCHES
+    fitting = int(MAX_CANDIDATE_MS / (CALLS * trial.median_ms[CANDIDATE])) if slowdown >= 1 else MAX_LAUNCHES
     if not fitting:
         return None
     return WitnessBatch(
@@ -70,10 +70,10 @@ def witness_batch_of(evaluation: Evaluation, device: str) -> WitnessBatch | None
 
 
 def seconds_of(evaluation: Evaluation, witness_batch: WitnessBatch) -> float:
-    """About how long a batch takes, by the trial's times."""
+    """The expected seconds of a batch, by the trial's times."""
     medians = evaluation.trial.median_ms if evaluation.trial else {}
     launches = min(witness_batch.launches, math.ceil(witness_batch.batch_ms / medians[BASELINE]))
-    return min(MAX_S, BESIDE * CALLS * launches * max(medians[CANDIDATE], medians[BASELINE]) / 1e3)
+    return min(MAX_S, OVERHEAD * CALLS * launches * max(medians[CANDIDATE], medians[BASELINE]) / 1e3)
 
 
 def witness(
@@ -85,30 +85,31 @@ def witness(
     witness_batches: Sequence[WitnessBatch],
     limit_s: float,
 ) -> list[Witness]:
-    """One for each batch. `trusted` never runs a candidate; `server` runs this one."""
+    """One witness for every batch, in order. `trusted` never runs a candidate; `server` runs this one."""
     if not witness_batches:
         return []
     largest = max(witness_batch.workload.bytes for witness_batch in witness_batches)
-    shared = shared_memory_folder(max(SHARED_BYTES, PIECES * largest) if device == "cpu" else 0)
+    shared = shared_memory_folder(max(SHARED_BYTES, SHARED_BUFFERS * largest) if device == "cpu" else 0)
     if shared is None:
-        reason = f"no room to share {PIECES * largest >> 20} MiB; enlarge /dev/shm, or set TMPDIR to a larger disk"
+        needed = SHARED_BUFFERS * largest >> 20
+        reason = f"no space for {needed} MiB of shared memory; enlarge /dev/shm, or set TMPDIR to a larger disk"
         return [Witness(Status.ENVIRONMENT, reason)] * len(witness_batches)
     with tempfile.TemporaryDirectory(dir=shared, prefix="kernel-gate-") as folder, ThreadPoolExecutor(1) as pool:
-        asked = TrustedSideRequest(device, folder, ROUNDS, tuple(witness_batches))
-        # longer than the candidate's, so that it sees who does not end
-        trusted_answer = pool.submit(_ended, trusted, TRUSTED_SIDE, asked, limit_s + GRACE_S)
+        request = TrustedSideRequest(device, folder, ROUNDS, tuple(witness_batches))
+        # a longer limit than the candidate's, to find out which of the two does not end
+        trusted_answer = pool.submit(_ended, trusted, TRUSTED_SIDE, request, limit_s + GRACE_S)
         candidate_answer = _ended(server, CANDIDATE_SIDE, CandidateSideRequest(device, folder, impl, source), limit_s)
         return combine_answers(trusted_answer.result(), candidate_answer, len(witness_batches))
 
 
 def _ended(
-    server: WorkerServer, kind: JobKind[Side, Answer], asked: Side, limit_s: float
+    server: WorkerServer, kind: JobKind[Side, Answer], request: Side, limit_s: float
 ) -> list[Answer] | CallFailure:
-    """The answer; the other process, which may wait for this one, knows of its end then."""
+    """Calls one side, and marks its end for the other one, which may wait for it."""
     try:
-        return call(server, kind, [asked], limit_s)
+        return call(server, kind, [request], limit_s)
     finally:
-        hang_up(Path(asked.folder))
+        mark_ended(Path(request.folder))
 
 
 def combine_answers(
@@ -116,25 +117,25 @@ def combine_answers(
     candidate_answer: list[CandidateSideAnswer] | CallFailure,
     count: int,
 ) -> list[Witness]:
-    """What the trusted side saw; where it saw the candidate's process no more, how that process ended.
+    """The trusted side's witnesses; if it lost the candidate's process, how that process ended.
 
-    Where the trusted side failed, the machine or Kernel Gate is at fault, and not the candidate, however its process
-    ended then: unless neither came to an end, as the one waits for the other.
+    If the trusted side failed, the machine or Kernel Gate is at fault and not the candidate, however its process
+    ended, unless both timed out, because one waits for the other.
     """
     ending = candidate_answer if isinstance(candidate_answer, CallFailure) else candidate_answer[0]
     if isinstance(trusted_answer, CallFailure):
         waited = trusted_answer.status is ending.status is Status.TIMED_OUT
         at_fault = ending if waited else CallFailure(Status.ENVIRONMENT, trusted_answer.message)
         return [Witness(at_fault.status, at_fault.message)] * count
-    (seen,) = trusted_answer
-    return [_with_ending(each, ending) for each in seen.witnesses]
+    (answer,) = trusted_answer
+    return [_with_ending(witness, ending) for witness in answer.witnesses]
 
 
-def _with_ending(seen: Witness, ending: CallFailure | CandidateSideAnswer) -> Witness:
+def _with_ending(witness: Witness, ending: CallFailure | CandidateSideAnswer) -> Witness:
     if ending.status is Status.OK:
-        return seen
-    if seen.status is Status.ENVIRONMENT:
-        return replace(seen, message=f"{seen.message}: {ending.message}")
-    if seen.status is Status.CRASHED:
-        return replace(seen, status=ending.status, message=ending.message)
-    return seen
+        return witness
+    if witness.status is Status.ENVIRONMENT:
+        return replace(witness, message=f"{witness.message}: {ending.message}")
+    if witness.status is Status.CRASHED:
+        return replace(witness, status=ending.status, message=ending.message)
+    return witness

@@ -1,4 +1,4 @@
-"""What the parent asks of the two processes, and what they say to one another: no torch here."""
+"""Messages between the parent and the two processes, and between these two. No torch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from gate.sandbox.job import JobKind
 
 @dataclass(frozen=True, slots=True)
 class WitnessBatch(Record):
-    """One workload: `launches` calls in a row, each with inputs and an output of its own.
+    """One workload: up to `launches` calls in a row, each with its own inputs and output.
 
-    At most so many; the trusted side takes as many as last for `batch_ms`, by its own clock, when the baseline makes
-    them.
+    The trusted side chooses as many calls as take the baseline `batch_ms` by the trusted side's clock.
     """
 
     workload: Workload
@@ -26,7 +25,7 @@ class WitnessBatch(Record):
 
 @dataclass(frozen=True, slots=True)
 class TrustedSideRequest(Record):
-    """The witness's task. `folder` is where the two meet, and where memory is shared on a CPU."""
+    """The witness's task. `folder` contains the socket, and on a CPU the shared memory."""
 
     device: str
     folder: str
@@ -36,7 +35,7 @@ class TrustedSideRequest(Record):
 
 @dataclass(frozen=True, slots=True)
 class CandidateSideRequest(Record):
-    """The candidate's task: to do what the trusted side says."""
+    """The candidate's task: to compute whenever the trusted side sends `go`."""
 
     device: str
     folder: str
@@ -53,7 +52,7 @@ class TrustedSideAnswer(Record):
 
 @dataclass(frozen=True, slots=True)
 class CandidateSideAnswer(Record):
-    """How the candidate's process saw it; believed only where it says that it failed."""
+    """The candidate side's own report; only a failure is believed."""
 
     status: Status
     message: str = ""
@@ -61,7 +60,7 @@ class CandidateSideAnswer(Record):
 
 @dataclass(frozen=True, slots=True)
 class Shared(Record):
-    """Referee to candidate's side, once: where the memory of all batches is."""
+    """Trusted side to candidate side, once: the handle of the memory of all batches."""
 
     handle: str
     size: int
@@ -69,14 +68,14 @@ class Shared(Record):
 
 @dataclass(frozen=True, slots=True)
 class Start(Record):
-    """Referee to candidate's side: what to get ready for."""
+    """Trusted side to candidate side: the next batch."""
 
     witness_batch: WitnessBatch
 
 
 @dataclass(frozen=True, slots=True)
 class Reply(Record):
-    """Player to trusted side. `word` is `ready`, `done`, `here` or `failed`, and `message` says why."""
+    """Candidate side to trusted side. `word` is `ready`, `done`, `here` or `failed`; `message` is the reason."""
 
     word: str
     message: str = ""

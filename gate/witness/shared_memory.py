@@ -1,4 +1,4 @@
-"""Memory that two processes see: the inputs and outputs of many calls in a row."""
+"""Memory that two processes share: the inputs and outputs of many calls in a row."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TENSORS = 4  # q, k, v and out
 
 
 def shared_bytes(witness_batch: WitnessBatch) -> int:
-    """What the calls of a batch need."""
+    """The number of bytes that the calls of a batch need."""
     return witness_batch.launches * witness_batch.workload.bytes
 
 
 class SharedMemory:
-    """Memory of all batches that another process is to map.
+    """Memory of all batches that another process maps.
 
-    It is not freed before the last: who has mapped it may have kept it, and would read what is put there next.
+    It is not freed before the last batch: the other process may keep its mapping, and would read later data in it.
     """
 
     def __init__(self, device: Device, size: int, folder: Path) -> None:
@@ -30,26 +30,26 @@ class SharedMemory:
         self.memory, self._handle = device.share(size, folder)
 
     def admit(self, channel: Channel) -> None:
-        """That process, and no other after it. Raises HungUpError."""
-        channel.say(Shared(self._handle, self._size))
+        """Lets the process at the other end map the memory, and no further one. Raises DisconnectedError."""
+        channel.send(Shared(self._handle, self._size))
         channel.expect("here")
         self._device.unshare(self._handle)
 
 
 class SharedTensors:
-    """q, k, v and out of all calls, each (launches * batch, heads, seq_len, head_dim), where memory begins."""
+    """q, k, v and out of all calls at the start of the memory, each (launches * batch, heads, seq_len, head_dim)."""
 
     def __init__(self, memory: torch.Tensor, witness_batch: WitnessBatch) -> None:
         batch, *rest = witness_batch.workload.shape
         elements = memory[: shared_bytes(witness_batch)].view(getattr(torch, witness_batch.workload.dtype))
         every = elements.view(TENSORS, witness_batch.launches * batch, *rest)
         self.inputs, self.out = every[:3], every[3]
-        self._batch, self._bout = batch, witness_batch
+        self._batch_size, self._witness_batch = batch, witness_batch
 
     def calls(self) -> list[Operands]:
-        """The operands of each call."""
-        witness_batch, (q, k, v) = self._bout, self.inputs
+        """The operands of every call."""
+        witness_batch, (q, k, v) = self._witness_batch, self.inputs
         scale, causal = witness_batch.workload.head_dim**-0.5, witness_batch.workload.causal
-        parts = [torch.split(each, self._batch) for each in (q, k, v, self.out)]
+        parts = [torch.split(tensor, self._batch_size) for tensor in (q, k, v, self.out)]
         calls = zip(*parts, strict=True)
         return [Operands(q, k, v, out, scale=scale, causal=causal) for q, k, v, out in calls]

@@ -14,7 +14,7 @@ from gate.machine import preflight
 from gate.machine.preflight import cache_root, faults, full_disk, require_fit_machine, shared_memory_folder
 from gate.runtime.device.cpu import MAX_SHARED_BYTES
 from gate.settings.model import LimitSettings
-from gate.witness.coordinator import PIECES, witness, witness_batch_of
+from gate.witness.coordinator import SHARED_BUFFERS, witness, witness_batch_of
 from tests.support import examples
 from tests.support.machines import NOBODY, SMALL_RUN, command_line, in_a_process, tiny_disk
 
@@ -157,7 +157,7 @@ def test_memory_is_shared_where_there_is_room(monkeypatch, tmp_path):
     assert shared_memory_folder(0) != tmp_path / "none"
     monkeypatch.setattr(preflight, "SHARED", tmp_path)
     assert shared_memory_folder(1) == tmp_path
-    assert PIECES * MAX_SHARED_BYTES <= preflight.SHARED_BYTES
+    assert SHARED_BUFFERS * MAX_SHARED_BYTES <= preflight.SHARED_BYTES
 
 
 def test_without_shared_memory_both_folders_are_named(monkeypatch, tmp_path):

@@ -31,7 +31,7 @@ from gate.witness.coordinator import (
 )
 from gate.witness.protocol import CandidateSideAnswer, CandidateSideRequest, Reply, TrustedSideAnswer
 from gate.witness.shared_memory import shared_bytes
-from gate.witness.trusted_side import _while_met, allocate_shared, output_errors, size_batch
+from gate.witness.trusted_side import _while_connected, allocate_shared, output_errors, size_batch
 from tests.support import examples
 from tests.support.jobs import ended
 from tests.support.processes import DEADLINE_S
@@ -131,9 +131,9 @@ BEHAVIOUR = {
     "it skips": ("calls.append(1)\n    if len(calls) % 2: out.copy_(answer(q, k, v))", Status.INCORRECT, "off by"),
     "it leaves": ("import os; os._exit(0)", Status.CRASHED, "exited with code 0"),
     "it raises": ("raise ValueError('not here')", Status.CRASHED, "not here"),
-    "it leaves at the end": ("Channel.hear = leaving; out.copy_(answer(q, k, v))", Status.CRASHED, "code 3"),
-    "it is wrong, and leaves at the end": ("Channel.hear = leaving", Status.INCORRECT, "off by nan"),
-    "it refuses at the end": ("Channel.hear = refusing; out.copy_(answer(q, k, v))", Status.CRASHED, "not today"),
+    "it leaves at the end": ("Channel.receive = leaving; out.copy_(answer(q, k, v))", Status.CRASHED, "code 3"),
+    "it is wrong, and leaves at the end": ("Channel.receive = leaving", Status.INCORRECT, "off by nan"),
+    "it refuses at the end": ("Channel.receive = refusing; out.copy_(answer(q, k, v))", Status.CRASHED, "not today"),
 }  # fmt: skip
 
 
@@ -146,13 +146,13 @@ import os, sys, torch
 def answer(q, k, v): return torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, dim=-1) @ v
 from gate.witness.socket_channel import Channel
 from gate.witness.protocol import Reply
-calls, hear = [], Channel.hear
+calls, hear = [], Channel.receive
 def leaving(self, kind):
     heard = hear(self, kind)
     return os._exit(3) if getattr(heard, "word", "") == "over" else heard
 def refusing(self, kind):
     heard = hear(self, kind)
-    if getattr(heard, "word", "") == "over": self.say(Reply("failed", "not today"))
+    if getattr(heard, "word", "") == "over": self.send(Reply("failed", "not today"))
     return heard
 def attention(q, k, v, scale, causal, out):
     names, frame = [], sys._getframe()
@@ -273,7 +273,7 @@ def test_every_call_is_verified_however_many_are_read_at_once(wrong, at_once, mo
     inputs = torch.randn(3, 5 * batch, *rest, generator=torch.Generator().manual_seed(0))
     out = torch.nn.functional.scaled_dot_product_attention(*inputs, is_causal=WORKLOAD.causal)
     out[wrong * batch, 0, 0, 0] = math.nan
-    off = [error for error, _ in output_errors(SimpleNamespace(secret=inputs, seen=out), asked)]
+    off = [error for error, _ in output_errors(SimpleNamespace(private_inputs=inputs, outputs=out), asked)]
     assert [error < 1e-5 for error in off] == [call != wrong for call in range(5)]
 
 
@@ -304,7 +304,7 @@ def clock_on(device):
 
 def test_work_that_is_still_queued_when_its_process_says_done_is_timed(queue):
     clock = clock_on(queue)
-    assert clock.time_ms(clock.theirs, lambda: queue.queued.append(lambda: None)) == pytest.approx(1.0)
+    assert clock.time_ms(clock.candidate, lambda: queue.queued.append(lambda: None)) == pytest.approx(1.0)
 
 
 class Inputs:
@@ -319,14 +319,14 @@ class Inputs:
 
 def test_work_that_begins_while_its_inputs_are_still_written_is_timed(queue):
     clock = clock_on(queue)
-    clock.theirs.inputs = Inputs(lambda: queue.queued.append(lambda: None))
-    assert clock.time_ms(clock.theirs, lambda: None) == pytest.approx(1.0)
+    clock.candidate.inputs = Inputs(lambda: queue.queued.append(lambda: None))
+    assert clock.time_ms(clock.candidate, lambda: None) == pytest.approx(1.0)
 
 
 def test_what_writing_and_copying_take_by_themselves_is_taken_off(queue, monkeypatch):
     monkeypatch.setattr(queue, "synchronize", lambda: setattr(queue, "now_ns", queue.now_ns + 4_000_000))
     clock = clock_on(queue)
-    assert clock.time_ms(clock.theirs, queue.synchronize) == pytest.approx(4.0)
+    assert clock.time_ms(clock.candidate, queue.synchronize) == pytest.approx(4.0)
 
 
 def test_memory_is_taken_once_for_all_bouts(tmp_path, monkeypatch):
@@ -339,8 +339,8 @@ def test_memory_is_taken_once_for_all_bouts(tmp_path, monkeypatch):
     _, theirs, clocks = allocate_shared(device, tmp_path, [small, large])
     assert taken == [shared_bytes(large)] * 3
     for each in clocks:
-        assert each.theirs.inputs.data_ptr() == theirs.memory.data_ptr()
-        assert each.secret.data_ptr() == clocks[0].secret.data_ptr()
+        assert each.candidate.inputs.data_ptr() == theirs.memory.data_ptr()
+        assert each.private_inputs.data_ptr() == clocks[0].private_inputs.data_ptr()
 
 
 def test_a_candidate_that_no_witness_awaits_is_not_to_blame(tmp_path, monkeypatch):
@@ -399,17 +399,17 @@ def test_a_candidates_process_does_not_wait_for_a_witness_that_is_dead(server):
 def test_a_witness_does_not_wait_for_a_candidates_process_that_is_dead(witness_server):
     (seen,) = witness_of(witness_server, Dead(), witness_batch(0.5), limit_s=socket_channel.CONNECT_S / 2 - GRACE_S)
     assert seen.status is Status.ENVIRONMENT  # it had loaded no candidate
-    assert seen.message.endswith("both met: the candidate's process was ended by SIGKILL")
+    assert seen.message.endswith("before it connected: the candidate's process was ended by SIGKILL")
 
 
 def test_a_process_that_leaves_before_the_candidate_is_loaded_is_noticed_between_two_steps():
     ours, theirs = socket.socketpair()
     with ours:
         waits = socket_channel.Channel(ours, socket_channel.AbsentError)
-        steps = _while_met(waits, ["first", "second"])
+        steps = _while_connected(waits, ["first", "second"])
         assert next(steps) == "first"
         theirs.close()
-        with pytest.raises(socket_channel.AbsentError, match="left"):
+        with pytest.raises(socket_channel.AbsentError, match="disconnected"):
             next(steps)
 
 
@@ -417,15 +417,15 @@ def test_two_processes_meet_in_a_folder_whose_path_is_longer_than_a_sockets_may_
     folder = tmp_path / ("long" * 30)
     folder.mkdir()
 
-    def say():
+    def send():
         with socket_channel.connected(folder) as line:
-            line.say(Reply("here"))
+            line.send(Reply("here"))
 
     with ThreadPoolExecutor(1) as pool:
-        said = pool.submit(say)
+        sent = pool.submit(send)
         with socket_channel.listening(folder) as line:
             line.expect("here")
-        said.result()
+        sent.result()
 
 
 def test_what_was_not_timed_has_no_witness():
@@ -433,12 +433,12 @@ def test_what_was_not_timed_has_no_witness():
 
 
 def test_a_witness_that_lost_the_candidate_tells_how_its_process_ended():
-    lost = [TrustedSideAnswer((saw(0.8), Witness(Status.CRASHED, "the other side left")))]
+    lost = [TrustedSideAnswer((saw(0.8), Witness(Status.CRASHED, "the other side disconnected")))]
     ended = CallFailure(Status.TIMED_OUT, "did not end within 120 s")
     first, second = combine_answers(lost, ended, 2)
     assert first.status is Status.OK
     assert (second.status, second.message) == (Status.TIMED_OUT, "did not end within 120 s")
-    assert combine_answers(lost, [CandidateSideAnswer(Status.OK)], 2)[1].message == "the other side left"
+    assert combine_answers(lost, [CandidateSideAnswer(Status.OK)], 2)[1].message == "the other side disconnected"
 
 
 @pytest.mark.parametrize("candidate_answer", [Status.CRASHED, Status.TIMED_OUT, Status.OUT_OF_MEMORY])

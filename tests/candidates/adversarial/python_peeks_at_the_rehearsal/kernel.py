@@ -54,5 +54,5 @@ def attention(q, k, v, scale, causal, out):
 
 time.perf_counter_ns = lambda: now() - hidden
 if found := played():
-    watched = Path(found["asked"].folder), found["memory"]
+    watched = Path(found["request"].folder), found["memory"]
     threading.Thread(target=watch, args=watched, daemon=True).start()
