@@ -27,8 +27,9 @@ replace an option: `KERNEL_GATE_RUN_DEVICE=cpu` means `run --device cpu`.
 | 130 | interrupted by Ctrl-C; nothing was written |
 
 `run.json` is the evidence of a run. It holds every raw sample in the order taken, and follows the
-[JSON Schema](schema). Loading it judges the samples again, and refuses a file that contradicts them.
-Files of schema version 1 are refused until `kernel-gate convert FILE...` has rewritten them in place.
+[JSON Schema](schema); null means not measured, or not recorded. Loading it judges the samples again,
+and refuses a file that contradicts them. A file of schema version 1 is refused until
+`kernel-gate convert FILE...` has rewritten it in place.
 
     kernel-gate run --impl cpu_tiled --shape 1,8,512,64 --out artifacts
     kernel-gate gate --cand artifacts/run.json        # the same verdict, from the samples

@@ -165,8 +165,8 @@ def _noise(trial: Trial, *arms: str) -> tuple[str, ...]:
 def _surroundings(trial: Trial) -> tuple[str, ...]:
     """Warnings on telemetry, on arms without a CUDA graph, and on a reduced number of rounds."""
     looks = [replicate.telemetry.warnings for replicate in trial.replicates if replicate.telemetry]
-    direct = dict.fromkeys(arm for replicate in trial.replicates for arm in replicate.uncaptured)
-    launched = tuple(f"{arm} was launched directly: CUDA graph capture failed" for arm in direct)
+    uncaptured = dict.fromkeys(arm for replicate in trial.replicates for arm in replicate.uncaptured)
+    launched = tuple(f"{arm} was launched directly: CUDA graph capture failed" for arm in uncaptured)
     return (*dict.fromkeys(warning for warnings in looks for warning in warnings), *launched, *_fewer_rounds(trial))
 
 

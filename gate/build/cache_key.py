@@ -31,16 +31,26 @@ FAR = re.compile(rb"""(?:\#\s*(?:include|include_next|embed)\s*["<]|\.incbin\s*\
 """What a source names outside its folder."""
 
 
+def files_sha256(folder: Path) -> str:
+    """Of the names and contents of all files in a candidate's folder, wherever the folder lies.
+
+    Raises NotReadableError.
+    """
+    digest = hashlib.sha256()
+    for name, content in contents(folder):
+        digest.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape"))
+        digest.update(content)
+    return digest.hexdigest()
+
+
 def request_key(candidate: Candidate, architectures: Sequence[str] = ()) -> str:
     """Of the files in the candidate's folder, its configuration, its compilers, and for what.
 
     Raises NotReadableError for a file that is not to be read: no plain one, or a huge one.
     """
-    digest = hashlib.sha256()
-    for name, content in contents(candidate.folder):
-        digest.update(f"{name}\0{len(content)}\0".encode(errors="surrogateescape"))
-        digest.update(content)
-        if candidate.compiled:
+    digest = hashlib.sha256(files_sha256(candidate.folder).encode())
+    if candidate.compiled:
+        for name, content in contents(candidate.folder):
             for far in FAR.findall(content):
                 refuse_special((candidate.folder / name).parent / os.fsdecode(far))
     digest.update(f"{to_text(candidate.config)}\0{' '.join(architectures)}\0".encode())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gate.build.build import build
+from gate.build.cache_key import files_sha256
+from gate.build.file_digests import NotReadableError
 from gate.candidates.registry import Candidate
 from gate.records import Build, Environment
 from gate.session import Session, describe_environment
@@ -19,7 +23,17 @@ def prepare_candidate(session: Session, candidate: Candidate) -> tuple[Environme
     environment = environment_of(session)
     session.progress(f"build {candidate.name}", 0, 1)
     with session.stage("build"):
-        return environment, build(candidate, session.server, session.settings.limits.build_s)
+        digest = _files_sha256(candidate)
+        built = build(candidate, session.server, session.settings.limits.build_s)
+    return environment, replace(built, files_sha256=digest)
+
+
+def _files_sha256(candidate: Candidate) -> str | None:
+    """None: the folder has a file that cannot be read, and its build fails for the same reason."""
+    try:
+        return files_sha256(candidate.folder)
+    except NotReadableError:
+        return None
 
 
 def source_of(candidate: Candidate, built: Build) -> str:

@@ -6,6 +6,7 @@ import random
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from gate.analysis.effort import LONGER, USED, share, too_slow
 from gate.records import (
@@ -80,7 +81,8 @@ class _Series:
         )
 
     def add(self, replicate: Replicate) -> None:
-        self.taken.append(replicate)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.taken.append(replace(replicate, taken_at=now))
         self.seconds = replicate.seconds
         if len(self.taken) in self.interim_replicates:
             self.over = len(self.taken) == self.interim_replicates[-1] or self.is_clear(

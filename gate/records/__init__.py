@@ -5,7 +5,7 @@ makes no sense cannot be built. `gate.records.codec` turns them into JSON and ba
 """
 
 from gate.records.base import SCHEMA_VERSION, Record, SchemaVersion, Status
-from gate.records.build import Build, KernelResources, ResourceLimits
+from gate.records.build import Build, KernelResources, MergeBase, ResourceLimits
 from gate.records.case import CONTIGUOUS, NORMAL, Case, Distribution, Layout
 from gate.records.correctness import MAX_BLOCKS, Check, Correctness, Fault
 from gate.records.evidence import (
@@ -61,6 +61,7 @@ __all__ = [
     "Layout",
     "MachineCode",
     "Measurement",
+    "MergeBase",
     "Outcome",
     "Policy",
     "Profile",

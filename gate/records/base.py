@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import ClassVar, Final, Literal
@@ -39,6 +40,16 @@ def require(condition: bool, message: str) -> None:
     """Raises ValueError with the message where the condition does not hold."""
     if not condition:
         raise ValueError(message)
+
+
+def require_form(text: str | None, form: str, description: str) -> None:
+    """Raises ValueError for a text that does not match the regular expression `form`; None is not recorded."""
+    require(text is None or re.fullmatch(form, text) is not None, f"{description}, not {text!r}")
+
+
+def require_commit(commit: str | None) -> None:
+    """Raises ValueError for what is no full git commit; None is not recorded."""
+    require_form(commit, r"[0-9a-f]{40}|[0-9a-f]{64}", "a commit has 40 or 64 hexadecimal digits")
 
 
 def require_times(times: Iterable[float]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from gate.records.base import Record, Status, require, require_counts
+from gate.records.base import Record, Status, require, require_commit, require_counts, require_form
 from gate.records.occupancy import MAX_THREADS, Occupancy, occupancy
 
 
@@ -76,8 +76,11 @@ class Build(Record):
     architectures: tuple[str, ...] = ()
     """What a CUDA candidate was compiled for."""
     resources: tuple[KernelResources, ...] = ()
+    files_sha256: str | None = None
+    """Of the names and contents of all files in the candidate's folder, before the build; null: not recorded."""
 
     def __post_init__(self) -> None:
+        require_form(self.files_sha256, r"[0-9a-f]{64}", "files_sha256 has 64 hexadecimal digits")
         allowed = {Status.OK, Status.BUILD_FAILED, Status.TIMED_OUT, Status.UNSUPPORTED, Status.ENVIRONMENT}
         require(self.status in allowed, f"a build cannot end as {self.status}")
         require(self.status is Status.OK or self.library is None, "a build that failed has no library")
@@ -89,6 +92,19 @@ class Build(Record):
         A build that failed keeps its log: there are the compiler's words.
         """
         return replace(self, library=None, log="") if self.status is Status.OK else self
+
+
+@dataclass(frozen=True, slots=True)
+class MergeBase(Record):
+    """The candidate before the change: at the merge base of the pull request. It is timed as the arm `merge_base`."""
+
+    commit: str | None = None
+    """In full; null: not recorded."""
+    build: Build | None = None
+    """Null: the candidate did not exist there, or was not built."""
+
+    def __post_init__(self) -> None:
+        require_commit(self.commit)
 
 
 @dataclass(frozen=True, slots=True)

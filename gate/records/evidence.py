@@ -9,14 +9,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gate.records.base import SCHEMA_VERSION, Record, SchemaVersion, Status, require, require_counts, require_times
-from gate.records.build import Build
+from gate.records.base import (
+    SCHEMA_VERSION,
+    Record,
+    SchemaVersion,
+    Status,
+    require,
+    require_commit,
+    require_counts,
+    require_form,
+    require_times,
+)
+from gate.records.build import Build, MergeBase
 from gate.records.correctness import Correctness
 from gate.records.gpu import Gpu, Telemetry
 from gate.records.profile import Profile
 from gate.records.witness import Witness
 from gate.records.workload import Workload
 
+UTC_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?\+00:00"
 # The arms of a candidate's trial (docs/measurement.md).
 BASELINE, BASELINE_AGAIN, CANDIDATE, EMPTY = "baseline", "baseline_again", "candidate", "empty"
 
@@ -88,8 +99,11 @@ class Replicate(Record):
     uncaptured: tuple[str, ...] = ()
     """Arms that could not be captured in a CUDA graph, so each call was launched by the host."""
     telemetry: Telemetry | None = None
+    taken_at: str | None = None
+    """When the replicate was complete: UTC, as 2026-11-21T10:00:00+00:00. Null: not recorded."""
 
     def __post_init__(self) -> None:
+        require_form(self.taken_at, UTC_TIME, "taken_at is UTC, as 2026-11-21T10:00:00+00:00")
         require(len(self.times_ms) > 0, "a replicate has at least one round")
         require_counts((self.peak_bytes,))
         for times in self.times_ms:
@@ -215,10 +229,20 @@ class Measurement(Record):
     """Where the time went, by stage."""
     baseline: str | None = None
     """Which SDPA backend was to be beaten, by name or as `best`; None where nobody said."""
+    commit: str | None = None
+    """The commit that the candidate's files are of, in full. Null: not recorded."""
+    run_id: int | None = None
+    """Of the run of GitHub Actions that measured. Null: measured elsewhere, or not recorded."""
+    seed: int | None = None
+    """From which the seeds of all replicates follow. Null: every replicate drew its own."""
+    merge_base: MergeBase | None = None
+    """What the arm `merge_base` ran. Null: the trials have no such arm."""
     kind: Literal["measurement"] = "measurement"
     schema_version: SchemaVersion = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
+        require_commit(self.commit)
+        require_counts((self.run_id,), least=1)
         require(bool(self.workloads), "a measurement asks for at least one workload")
         require(self.impl == (self.build and self.build.impl), "a candidate has its own build, and SDPA has none")
         if self.build is not None and self.build.status is not Status.OK:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from gate.records.base import SCHEMA_VERSION, Record, SchemaVersion, Status, require
+from gate.records.base import SCHEMA_VERSION, Record, SchemaVersion, Status, require, require_times
 from gate.records.build import ResourceLimits
 from gate.records.evidence import Measurement
 from gate.records.gpu import COUNTERS
@@ -129,6 +129,15 @@ class Comparison(Record):
     empty_launch_ms: float | None = None
     detectable_difference: float | None = None
     warnings: tuple[str, ...] = ()
+    physical_floor_ms: float | None = None
+    """What the device's peaks allow: with `baseline_ms` and `candidate_ms`, the headroom. Null: not computed."""
+    merge_base_ms: float | None = None
+    """The median of the candidate as of the merge base. Null: not measured."""
+    merge_base_ratio: Estimate | None = None
+    """Candidate over merge base, paired within rounds. Null: not measured."""
+
+    def __post_init__(self) -> None:
+        require_times(time for time in (self.physical_floor_ms, self.merge_base_ms) if time is not None)
 
 
 @dataclass(frozen=True, slots=True)

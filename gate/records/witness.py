@@ -31,11 +31,14 @@ class Witness(Record):
     """Whether the processes called one after the other, as no graph could be made of the candidate's calls."""
     baseline_solo_ms: float | None = None
     """The baseline's shortest batch within the witness before the candidate's code was loaded."""
+    merge_base_ms: tuple[float, ...] | None = None
+    """Batches of the candidate as of the merge base, as `candidate_ms`. Null: not measured."""
 
     def __post_init__(self) -> None:
         every = self.candidate_ms, self.baseline_local_ms, self.baseline_ipc_ms
         times = [each for batch in every for each in batch]
         require_times(times if self.baseline_solo_ms is None else (*times, self.baseline_solo_ms))
+        require_times(self.merge_base_ms or ())
         require_counts((self.launches,))
         require(len({len(each) for each in every}) == 1, "every round times candidate and baseline twice")
         if self.status is Status.OK:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from gate.build import cache_key
 from gate.build.build import build, cached_build
-from gate.build.cache_key import request_key
+from gate.build.cache_key import files_sha256, request_key
 from gate.build.compile import compile_library
 from gate.candidates.registry import find_candidate
 from gate.errors import UnfitEnvironmentError
@@ -290,6 +290,21 @@ CHANGES = {
     "a file of its own": lambda folder: (folder / "tile.h").touch(),
     "a file that moved": lambda folder: (folder / "deep" / "moves.h").rename(folder / "deeper" / "moves.h"),
 }
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_digest_of_a_candidates_files_is_that_of_their_names_and_contents(change, folder, tmp_path):
+    before = files_sha256(folder)
+    copy = Path(shutil.copytree(folder, tmp_path / "elsewhere" / "of another name"))
+    (copy / "__pycache__").mkdir(exist_ok=True)
+    (copy / "__pycache__" / "kernel.pyc").touch()
+    assert files_sha256(copy) == before
+    for name in ("deep", "deeper"):
+        (folder / name).mkdir()
+    (folder / "deep" / "moves.h").touch()
+    before = files_sha256(folder)
+    change(folder)
+    assert files_sha256(folder) != before
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)

@@ -1,9 +1,11 @@
 """The whole way in real processes, on a workload so small that it takes a blink."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
+from gate.build.cache_key import files_sha256
 from gate.candidates.registry import find_candidate
 from gate.errors import BadInputError
 from gate.measure import pipeline
@@ -49,6 +51,17 @@ def test_the_environment_is_that_of_the_processes_that_time(session, honest):
     assert environment.device == "cpu"
     assert environment.threads == 1  # as tests/conftest.py asks
     assert environment.torch
+
+
+def test_evidence_says_of_which_files_it_is_and_when_each_replicate_was_taken(session, honest):
+    before = datetime.now(UTC).replace(microsecond=0)
+    measurement = measure_candidate(session, honest, WORKLOADS[:1])
+    assert measurement.build.files_sha256 == files_sha256(honest.folder)
+    replicates = measurement.evaluations[0].trial.replicates
+    taken_at = [datetime.fromisoformat(replicate.taken_at) for replicate in replicates]
+    assert taken_at == sorted(taken_at)
+    assert before <= taken_at[0]
+    assert taken_at[-1] <= datetime.now(UTC)
 
 
 def test_a_named_baseline_is_taken_without_a_choice(session, honest):
