@@ -1,7 +1,7 @@
-"""One replicate, in a process of its own: arms made in random order, then shuffled rounds of timings.
+"""One replicate, in a process of its own: it creates the arms in random order, then times them in shuffled rounds.
 
-What is timed is what is checked: after each timing the output is held against SDPA on the same inputs, which are made
-anew for that from their seed, so that the expected answer exists nowhere while the candidate runs.
+What is timed is what is checked: after each timing the output is compared with SDPA's on the same inputs. These are
+generated again from their seed for that, so that the expected output exists nowhere while the candidate runs.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from gate.runtime.implementations import open_implementation
 from gate.sandbox.protocol import Pace, ReplicateAnswer, ReplicateRequest
 
 BATCH_MS, MAX_LAUNCHES = 5.0, 500
-PACED_ROUNDS = 2
-"""The first has all that a candidate does once; the second shows how long one takes."""
+"""How long a batch for the host's clock lasts, and its most launches."""
+MIN_PACED_ROUNDS = 2
+"""The first round includes all that a candidate does once; from the second on, a round shows its own time."""
 
 
 def run_replicate(plan: ReplicateRequest, device: Device) -> ReplicateAnswer:
-    """All rounds of one replicate, warm-up dropped; ends at the first wrong output, or where they take too long."""
+    """Times all rounds of one replicate, and drops those of the warm-up.
+
+    It ends early at the first wrong output, or if the rounds would take longer than `plan.budget_s`.
+    """
     started = time.perf_counter()
     device.reset_peak()
     rng = random.Random(plan.seed)
@@ -56,25 +60,25 @@ def run_replicate(plan: ReplicateRequest, device: Device) -> ReplicateAnswer:
 def _rounds(
     plan: ReplicateRequest, executions: Mapping[str, Execution], rng: random.Random, started: float
 ) -> list[tuple[float, ...]] | ReplicateAnswer:
-    """The times of every round, of the warm-up too, in the plan's order of arms; or what was wrong."""
+    """The times of every round, the warm-up's included, in the plan's order of arms; or the failure."""
     taken: list[tuple[float, ...]] = []
     ends: list[float] = []
     for number in range(plan.all_rounds):
         times, wrong = _round(plan, executions, rng)
         if wrong:
-            return ReplicateAnswer(_blame(wrong[0]), f"round {number}: {wrong[1]}")
+            return ReplicateAnswer(_status_of_fault(wrong[0]), f"round {number}: {wrong[1]}")
         taken.append(tuple(times[arm] for arm in plan.arms))
         ends.append(time.perf_counter() - started)
         if too_long := _too_long(plan, ends):
             return too_long
     if overrun := _overrun(plan, executions):
-        return ReplicateAnswer(_blame(overrun[0]), f"after {len(taken)} rounds: {overrun[1]}")
+        return ReplicateAnswer(_status_of_fault(overrun[0]), f"after {len(taken)} rounds: {overrun[1]}")
     return taken
 
 
 def _too_long(plan: ReplicateRequest, ends: list[float]) -> ReplicateAnswer | None:
-    """From the second round on, whether all rounds will take longer than they may; `ends` in s from the start."""
-    if plan.budget_s is None or len(ends) < PACED_ROUNDS:
+    """The failure if all rounds would take longer than the plan's budget; `ends` of the rounds so far are in s."""
+    if plan.budget_s is None or len(ends) < MIN_PACED_ROUNDS:
         return None
     pace = Pace(ends[0], (ends[-1] - ends[0]) / (len(ends) - 1))
     if pace.seconds(plan.all_rounds) <= plan.budget_s:
@@ -84,12 +88,12 @@ def _too_long(plan: ReplicateRequest, ends: list[float]) -> ReplicateAnswer | No
 
 
 def _clock_pairs(
-    plan: ReplicateRequest, executions: Mapping[str, Execution], kept: list[tuple[float, ...]]
+    plan: ReplicateRequest, executions: Mapping[str, Execution], times_ms: list[tuple[float, ...]]
 ) -> dict[str, ClockPair]:
-    """For each arm a batch long enough for the host's clock, which also sees the first launch and the last wait."""
+    """Times a batch of each arm by two clocks. The host's includes the first launch and the last wait."""
     pairs: dict[str, ClockPair] = {}
     for index, arm in enumerate(plan.arms):
-        typical = statistics.median(times[index] for times in kept)
+        typical = statistics.median(times[index] for times in times_ms)
         launches = max(1, min(MAX_LAUNCHES, round(BATCH_MS / typical)))
         read = executions[arm].time_batch(launches) if arm != EMPTY else None
         if read is not None:
@@ -105,20 +109,20 @@ def _execution(plan: ReplicateRequest, device: Device, arm: str, rng: random.Ran
 def _round(
     plan: ReplicateRequest, executions: Mapping[str, Execution], rng: random.Random
 ) -> tuple[dict[str, float], tuple[str, str] | None]:
-    """Every arm once, in random order: the times, and the first (implementation, complaint) if there was one."""
+    """Times every arm once, in random order; also returns the first (implementation, fault), if there is one."""
     times: dict[str, float] = {}
     for arm in rng.sample(sorted(executions), len(executions)):
         execution = executions[arm]
         execution.refresh(rng.getrandbits(62))
         times[arm] = execution.time_ms()
-        complaint = None if arm == EMPTY else _complaint(plan, execution)
-        if complaint:
-            return times, (plan.arms[arm], complaint)
+        fault = None if arm == EMPTY else _fault(plan, execution)
+        if fault:
+            return times, (plan.arms[arm], fault)
     return times, None
 
 
-def _complaint(plan: ReplicateRequest, execution: Execution) -> str | None:
-    """What is wrong with the timed execution, or None."""
+def _fault(plan: ReplicateRequest, execution: Execution) -> str | None:
+    """What the timed execution did wrong, or None."""
     if replaced := execution.replaced():
         return f"replaced {', '.join(replaced)}"
     pristine = execution.pristine_inputs()
@@ -132,12 +136,12 @@ def _complaint(plan: ReplicateRequest, execution: Execution) -> str | None:
 
 
 def _read(*values: torch.Tensor) -> list[float]:
-    """Numbers from the device, all in one wait: one each made up half of a round."""
-    return [float(value) for value in torch.stack([each.double() for each in values]).tolist()]
+    """Numbers from the device, in one synchronization: one for each number took half of a round's time."""
+    return [float(number) for number in torch.stack([value.double() for value in values]).tolist()]
 
 
 def _overrun(plan: ReplicateRequest, executions: Mapping[str, Execution]) -> tuple[str, str] | None:
-    """The first (implementation, complaint) about writing beside a buffer: what is written there stays there."""
+    """The first (implementation, fault) about a write out of bounds, which stays in the guards until the end."""
     for arm, execution in executions.items():
         if arm != EMPTY and (overrun := execution.overrun()):
             return plan.arms[arm], f"wrote out of bounds of {', '.join(overrun)}"
@@ -150,6 +154,6 @@ def _limit(plan: ReplicateRequest, magnitude: float, dtype: torch.dtype) -> floa
     return timed_limit(plan.sdpa_max_abs_err, magnitude, dtype)
 
 
-def _blame(implementation: str) -> Status:
-    """A wrong baseline is the machine's fault, or of whatever disturbed it; a wrong candidate is its own."""
+def _status_of_fault(implementation: str) -> Status:
+    """A wrong baseline is a fault of the machine, or of what disturbed it; a wrong candidate is its own."""
     return Status.ENVIRONMENT if implementation.startswith(PREFIX) else Status.INCORRECT

@@ -226,7 +226,7 @@ def witness_candidate(subject: Subject, evaluations: Evaluations) -> Evaluations
                 limit_s,
             )  # fmt: skip
 
-    return extend(evaluations, batches, answer_all, lambda evaluation, seen: replace(evaluation, witness=seen))
+    return extend(evaluations, batches, answer_all, lambda evaluation, answer: replace(evaluation, witness=answer))
 
 
 def profile(subject: Subject, counters: int | None, evaluations: Evaluations) -> Evaluations:

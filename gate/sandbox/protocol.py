@@ -30,7 +30,7 @@ class EnvironmentRequest(Record):
 
 @dataclass(frozen=True, slots=True)
 class CompileRequest(Record):
-    """What to compile, and the folder to do it in. Paths that are not absolute begin in the candidate's folder."""
+    """What to compile, and in which folder. Paths that are not absolute begin in the candidate's folder."""
 
     name: str
     language: Literal["c++", "cuda"]
@@ -38,7 +38,7 @@ class CompileRequest(Record):
     sources: tuple[str, ...]
     include: tuple[str, ...]
     system_include: tuple[str, ...]
-    """Where headers are searched behind those."""
+    """Further folders of headers, which are searched after `include`."""
     architectures: tuple[str, ...]
     nvcc: str | None
     """The CUDA compiler's path; None for C++."""
@@ -49,7 +49,7 @@ class CompileRequest(Record):
 
 @dataclass(frozen=True, slots=True)
 class Dependencies(Record):
-    """What compilers and linker read, and where they searched; from the candidate's folder, or absolute."""
+    """Files that compilers and linker read, and folders that they searched; relative to the candidate's folder."""
 
     files: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class Dependencies(Record):
 
 @dataclass(frozen=True, slots=True)
 class CompileAnswer(Record):
-    """The library's path, or what went wrong in the compiler's words, and how long it took."""
+    """The library's path, or the compiler's message, and how long it took."""
 
     library: str | None
     message: str = ""
@@ -69,12 +69,12 @@ class CompileAnswer(Record):
 
 @dataclass(frozen=True, slots=True)
 class ToolRequest(Record):
-    """A profiler or a sanitizer with the program that it is to watch, and variables beside the server's own."""
+    """The command of a profiler or a sanitizer with its program, and variables beside the server's own."""
 
     command: tuple[str, ...]
     variables: Mapping[str, str]
     candidate: str | None = None
-    """What the program runs, where that is a candidate."""
+    """The file of the candidate that the program runs, if it runs one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class CheckRequest(Record):
     tolerance: Tolerance
     seed: int
     budget_s: float | None = None
-    """How long the check may take; it ends early where that will not be enough."""
+    """How long the check may take; it ends early if it would take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +120,14 @@ class TraceRequest(Record):
 
 @dataclass(frozen=True, slots=True)
 class TraceAnswer(Record):
-    """One trace an implementation, in the order asked."""
+    """One trace for each implementation, in the request's order."""
 
     traces: tuple[Trace, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicateRequest(Record):
-    """What a replicate is to time. `arms` maps each arm to what plays it, in the trial's order."""
+    """The plan of one replicate. `arms` maps the name of each arm to its implementation, in the trial's order."""
 
     device: str
     workload: Workload
@@ -139,33 +139,33 @@ class ReplicateRequest(Record):
     warmup_rounds: int
     tolerance: Tolerance
     sdpa_max_abs_err: float | None
-    """SDPA's own error, from the check; None where no candidate is timed."""
+    """SDPA's own error, from the check; None if no candidate is timed."""
     uncaptured: tuple[str, ...] = ()
     """Arms that are launched directly, because they cannot be captured."""
     budget_s: float | None = None
-    """How long the rounds may take; None where it is known that they fit."""
+    """How long the rounds may take; None if they are known to fit."""
     call_ms: float | None = None
     """The candidate's shortest call in its check."""
 
     @property
     def all_rounds(self) -> int:
-        """With those of the warm-up."""
+        """The number of rounds, the warm-up's included."""
         return self.warmup_rounds + self.rounds
 
 
 @dataclass(frozen=True, slots=True)
 class Pace(Record):
-    """How long the rounds of a replicate take, in seconds: the first with all that is done once, and any other."""
+    """Seconds that the first round of a replicate takes, with all one-time work, and that any other round takes."""
 
     first_s: float
     round_s: float
 
     def seconds(self, rounds: int) -> float:
-        """What so many rounds take, the warm-up's among them."""
+        """How long so many rounds take, the warm-up's included."""
         return self.first_s + (rounds - 1) * self.round_s
 
     def rounds_in(self, seconds: float) -> int:
-        """How many rounds end within `seconds`; 2 at least, for so many were run to see the pace."""
+        """How many rounds end within `seconds`; at least 2, because the pace was taken from so many."""
         return max(2, 1 + int((seconds - self.first_s) / max(self.round_s, 1e-9)))
 
 
@@ -177,9 +177,9 @@ class ReplicateAnswer(Record):
     message: str = ""
     replicate: Replicate | None = None
     uncapturable: str | None = None
-    """The arm that could not be captured: the attempt is to be made again with that arm launched directly."""
+    """The arm that could not be captured in a graph; the next attempt launches it directly."""
     pace: Pace | None = None
-    """Its rounds do not fit `budget_s`: the attempt is to be made again with as many as fit."""
+    """Set if the rounds do not fit `budget_s`; the next attempt takes as many as fit."""
 
     def __post_init__(self) -> None:
         if (self.replicate is not None) != (self.status is Status.OK):

