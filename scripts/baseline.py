@@ -1,4 +1,4 @@
-"""What SDPA takes on this machine, for later comparison."""
+"""Records SDPA's times on this machine for later comparison."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 @click.command("baseline")
 @options.measuring
 @options.settings
-@click.option("--check", is_flag=True, help="Measure, and say whether the record still describes this machine.")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("baselines"), help="Where records are.")
+@click.option("--check", is_flag=True, help="Measure, and compare with the existing record.")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("baselines"), help="The folder of records.")
 def command(
     shapes: tuple[str, ...], dtype: Dtype | None, device: str, settings: Settings, check: bool, folder: Path
 ) -> int:

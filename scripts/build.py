@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def command(
     impl: str, kernels: Path, config: str | None, asked: tuple[str, ...], settings: Settings, out: Path | None
 ) -> int:
-    """Build a candidate, or find it in the cache; prints what its kernels take, or the compiler's own words."""
+    """Build a candidate, or take it from the cache; prints its kernels' resources, or the compiler's output."""
     from gate.candidates.registry import find_candidate
     from gate.records import EXIT_CODES, Outcome
     from gate.records.verdict import OUTCOMES
@@ -39,7 +39,7 @@ def command(
     limits = (settings.gates.resources, candidate.resources)
     broken = dict.fromkeys(line for limit in limits for line in limit.broken_by(made.resources))
     for line in broken:
-        cli.say(f"too much: {line}")
+        cli.say(f"above the limit: {line}")
     return EXIT_CODES[Outcome.REJECTED if broken else OUTCOMES[made.status]]
 
 

@@ -1,4 +1,4 @@
-"""The decision rules over recorded trials: what their verdicts are worth."""
+"""Replays the decision rules over recorded trials and prints their error rates."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from . import cli, options, progress
     "--data", "recording", type=click.Path(path_type=Path), required=True, help="An .npz of recorded trials."
 )
 @click.option("--draws", type=int, default=1_000, help="Trials drawn per workload and mode.")
-@click.option("--replicates", type=int, default=10, help="Replicates per trial, where the number is fixed.")
+@click.option("--replicates", type=int, default=10, help="Replicates per trial, for rules with a fixed number.")
 @click.option("--alpha", type=float, default=0.05, help="One minus the confidence.")
-@click.option("--seed", type=int, default=42, help="Of the draws.")
+@click.option("--seed", type=int, default=42, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @options.out_file
 def command(
     recording: Path, draws: int, replicates: int, alpha: float, seed: int, as_json: bool, out: Path | None
 ) -> int:
-    """Print every rule's false alarms, coverage, power, interval width and replicates used, ours first."""
+    """Print every rule's false alarms, coverage, power, interval width and replicates; Kernel Gate's rule first."""
     from gate.calibration.calibrate import CalibrationReport, calibrate, load_recorded
     from gate.calibration.intervals import ReplayDesign
     from gate.errors import BadInputError

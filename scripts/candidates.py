@@ -1,4 +1,4 @@
-"""The registry, for people."""
+"""Lists the registry of candidates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import cli, options
 @options.device
 @options.out_file
 def command(kernels: Path, device: str, out: Path | None) -> int:
-    """List the candidates: name, language, architectures, what they support, and whether they can run here."""
+    """List the candidates: name, language, architectures, supported workloads, and whether they can run here."""
     from gate.doctor.availability import list_candidates
     from gate.report.machine import candidates_table
     from gate.runtime.device import choose_device

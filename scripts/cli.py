@@ -1,4 +1,4 @@
-"""The command `kernel-gate`: finds each command's module when it is asked for, and turns errors into exit codes."""
+"""The command `kernel-gate`: imports a command's module only to run it, and converts errors to exit codes."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from . import streams
 USAGE, UNFIT, FAULT = 64, 69, 70
 COMMANDS = {
     "run": "Build, check, time and judge one candidate: the whole pipeline.",
-    "measure-sdpa": "Time SDPA's backends against one another.",
+    "measure-sdpa": "Time SDPA's backends against each other.",
     "measure-candidate": "Build, check and time a candidate against SDPA.",
-    "gate": "Judge from raw samples; no GPU and no torch needed.",
-    "baseline": "Record what SDPA takes on this machine, or check a record against it.",
-    "comment": "Say the verdict on the pull request, and in the job's summary.",
-    "withdraw": "Take back what was said of earlier commits of the pull request.",
+    "gate": "Judge a measurement from its raw samples; needs no GPU and no torch.",
+    "baseline": "Record SDPA's times on this machine, or check a record.",
+    "comment": "Write the verdict to the pull request and to the job's summary.",
+    "withdraw": "Withdraw the comments on earlier commits of the pull request.",
     "compare": "Compare a measurement with a recorded one: regressed, maintained, improved or undecided.",
     "convert": "Rewrite recorded files of schema version 1 as version 2.",
-    "plan": "Read off a GitHub event what is to be measured, and where.",
-    "required": "Say whether every job that had to happen did, and passed.",
-    "fit": "Say whether a run shows its machine fit to judge.",
+    "plan": "Plan from a GitHub event what to measure, and on which runner.",
+    "required": "Check that every required job ran and passed.",
+    "fit": "Check whether a run's machine is fit to judge.",
     "calibrate": "Replay the decision rules over recorded trials: false alarms, coverage, power.",
     "fuzz": "Check a candidate over a matrix of workloads.",
     "build": "Build a candidate.",
     "candidates": "List the candidates.",
-    "profile": "Read hardware counters: what bounds a kernel, and why.",
-    "machine-code": "Count a candidate's instructions, or what changed in them; needs no GPU.",
-    "score": "Print the fitness of a measured candidate, term by term.",
-    "doctor": "Say what this machine can and cannot do, and how to fix it.",
+    "profile": "Read hardware counters, and explain what limits a kernel's speed.",
+    "machine-code": "Count a candidate's instructions, or compare two versions; needs no GPU.",
+    "score": "Print the score of a measured candidate, term by term.",
+    "doctor": "Show what this machine can and cannot do, and how to fix it.",
 }
 
 
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(command: click.Command, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs a command and ends the process with a documented exit code; no traceback for what was expected."""
+    """Runs a command and exits with a documented code; expected errors print no traceback."""
     streams.settle()
     try:
         _need_working_folder()
@@ -98,7 +98,7 @@ def run(command: click.Command, arguments: Sequence[str] | None = None) -> NoRet
 
 
 def _need_working_folder() -> None:
-    """Raises UnfitEnvironmentError where it was removed: no relative path means anything then."""
+    """Raises UnfitEnvironmentError if the working folder was removed: relative paths cannot be resolved then."""
     try:
         Path.cwd()
     except OSError as error:
@@ -108,24 +108,24 @@ def _need_working_folder() -> None:
 
 
 def _leave_for(error: Exception) -> NoReturn:
-    """A fault of the machine, where the operating system says so; else one of Kernel Gate's own."""
+    """Exits with 69 for an error of the operating system, otherwise with 70."""
     machine = explain_machine(error) if isinstance(error, OSError) else None
     if machine is not None:
         _leave(UNFIT, machine)
     with contextlib.suppress(OSError):
         say(traceback.format_exc(), err=True)
-    _leave(FAULT, "this is a fault of Kernel Gate itself; report it with the lines above")
+    _leave(FAULT, "internal error of Kernel Gate; report it with the lines above")
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Prints what may hold a candidate's words, so that none of them is a command to GitHub."""
+    """Prints text that may come from a candidate; GitHub's runner finds no workflow command in it."""
     from gate.text import inert
 
     click.echo(inert(text), err=err)
 
 
 def _leave(code: int, message: str) -> NoReturn:
-    """One line, whatever a file or an option put into the message."""
+    """Prints the message as one line and exits."""
     with contextlib.suppress(OSError):  # standard error may be what is full
         say(f"kernel-gate: {' '.join(message.split())}", err=True)
     streams.forget()

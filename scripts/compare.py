@@ -1,4 +1,4 @@
-"""A new measurement against a recorded one."""
+"""Compares a new measurement with a recorded one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from . import cli, options
 if TYPE_CHECKING:
     from gate.settings.model import Settings
 
-UNBELIEVED = (
-    "nothing is compared where evidence is missing or contradicts itself: measure --cand again on a quiet machine "
-    "(`kernel-gate doctor`), or record --against again where the table says that it cannot be believed"
+NOT_COMPARED = (
+    "some workloads were not compared, because evidence is missing or contradictory: measure --cand again on a quiet "
+    "machine (`kernel-gate doctor`), or record --against again if the table calls it not reliable"
 )
 
 
@@ -27,7 +27,7 @@ UNBELIEVED = (
 @options.settings
 @options.out_file
 def command(cand: Path, against: Path, settings: Settings, out: Path | None) -> int:
-    """Say whether a kernel regressed, was maintained or improved: 0 unless regressed (1) or undecided (2)."""
+    """Compare a measurement with a recorded one; exits with 1 if it regressed, 2 if undecided, else 0."""
     from gate.records import EXIT_CODES as OUTCOME_CODES
     from gate.records import Outcome
     from gate.report.measurement import changes_table
@@ -42,9 +42,9 @@ def command(cand: Path, against: Path, settings: Settings, out: Path | None) -> 
     cli.say(f"{answer.value.upper()}: {cand} against {against}\n")
     cli.say(changes_table(seen))
     if any(change.answer is Answer.UNDECIDED and change.ratio for change in seen):
-        cli.say("\nmeasure again, with more replicates: an interval decides where it lies on one side of the margin")
+        cli.say("\nundecided: the interval includes the margin; measure again with more replicates")
     if any(change.answer is Answer.UNDECIDED and not change.ratio for change in seen):
-        cli.say(f"\n{UNBELIEVED}")
+        cli.say(f"\n{NOT_COMPARED}")
     options.save(Changes(answer, seen), out)
     behaved = measurement_outcome(new)
     return EXIT_CODES[answer] if behaved is Outcome.PASS else OUTCOME_CODES[behaved]

@@ -1,4 +1,4 @@
-"""What this machine can and cannot do."""
+"""Shows what this machine can and cannot do."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @click.command("doctor")
 @options.device
-@click.option("--quick", is_flag=True, help="Leave out the ten seconds that show how noisy this machine is.")
+@click.option("--quick", is_flag=True, help="Skip the noise measurement, which takes ten seconds.")
 @options.settings
 @options.out_file
 def command(device: str, quick: bool, settings: Settings, out: Path | None) -> int:
-    """Say what is present, what is missing and how to fix it; 0 where candidates can be judged here, else 69."""
+    """Show what is present, what is missing and how to fix it; exits with 69 if no candidate can be judged here."""
     from gate.doctor.host import examine
     from gate.errors import UnfitEnvironmentError
     from gate.records.diagnosis import Examination
@@ -39,15 +39,15 @@ def command(device: str, quick: bool, settings: Settings, out: Path | None) -> i
     options.save(found, out)
     if found.missing:
         raise UnfitEnvironmentError(
-            f"missing for --device {chosen}: {', '.join(found.missing)}; the table says how to fix it"
+            f"missing for --device {chosen}: {', '.join(found.missing)}; the table shows how to fix it"
         )
-    coarse = "" if quick or found.findings[-1].present else ", but sees large differences only: the table says why"
+    coarse = "" if quick or found.findings[-1].present else ", but detects only large differences: see the table"
     click.echo(f"this machine can judge candidates on {chosen}{coarse}")
     return 0
 
 
 def _noise(device: str, settings: Settings) -> Finding:
-    """At the smallest required workload, where a kernel is short and noise is largest."""
+    """Measures noise at the smallest required workload, where it is largest."""
     from gate.doctor.noise import expected_noise
 
     smallest = min(settings.required(device), key=lambda workload: workload.flops)

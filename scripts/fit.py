@@ -1,4 +1,4 @@
-"""Whether a machine is still fit to judge."""
+"""Checks whether a machine is still fit to judge."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import cli
 @click.command("fit")
 @click.option("--run", "path", type=click.Path(path_type=Path), required=True, help="Any candidate's run.json.")
 def command(path: Path) -> int:
-    """Read the gates that look at the machine, not at the candidate: 0 where all passed, 69 where one did not."""
+    """Read a run's gates on the machine, not on the candidate; exits with 69 if one did not pass."""
     from gate.errors import BadInputError
     from gate.github.job_summary import append
     from gate.records import EXIT_CODES, Outcome, Run
@@ -22,7 +22,9 @@ def command(path: Path) -> int:
 
     run = load_evidence(path)
     if not isinstance(run, Run):
-        raise BadInputError(f"{path} is not judged; name the run.json of `kernel-gate run` or `gate`")
+        raise BadInputError(
+            f"{path} contains no verdict; pass the run.json of `kernel-gate run` or `kernel-gate gate`"
+        )
     fit, lines = machine_findings(run)
     told = "\n".join(f"- {line}" for line in (f"{'fit' if fit else 'UNFIT'} to judge", *lines))
     click.echo(told)

@@ -1,4 +1,4 @@
-"""Correctness over a matrix of cases."""
+"""Checks correctness over a matrix of cases."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def command(
     impl: str | None, backend: str | None, kernels: Path, config: str | None, dtype: Dtype | None, device: str,
     full: bool, extended: bool, repro: Path | None, sanitize: bool, settings: Settings, out: Path | None,
 ) -> int:  # fmt: skip
-    """Check a candidate over a matrix of cases; one failure is shrunk, shown, and kept for --repro.
+    """Check a candidate over a matrix of cases; one failure is reduced, shown, and saved for --repro.
 
-    Without a candidate, SDPA's own backend is checked: whether this environment computes as it should.
+    Without a candidate it checks an SDPA backend, which shows whether this environment computes correctly.
 
     Exit codes: 0 all passed; 1 something failed; 2 no such candidate; 3 it failed to build, crashed or hung; 69 SDPA
-    itself is wrong here.
+    itself is incorrect here.
     """
     from gate.candidates.registry import find_candidate
     from gate.check import fuzz as check_fuzz
@@ -42,13 +42,13 @@ def command(
 
     typed = click.get_current_context().get_parameter_source("impl") is ParameterSource.COMMANDLINE
     if (backend or repro) and not typed:
-        impl = None  # what is typed goes before what is set once for all commands
+        impl = None  # an option on the command line overrides the environment variable IMPL
     if (repro and (full or extended or sanitize or dtype or backend)) or (backend and (impl or sanitize)):
         raise click.UsageError(
-            "--repro plays one case again, and --backend checks SDPA: leave out the options that contradict it."
+            "--repro repeats one case, and --backend checks SDPA: remove the options that contradict them."
         )
     if sanitize and impl is None:
-        raise click.UsageError("Missing option '--impl': which candidate is --sanitize to run?")
+        raise click.UsageError("Missing option '--impl': --sanitize needs a candidate.")
     options.check_writable(out)
     if repro is not None:
         return _again(check_fuzz.load_failure(repro), impl, kernels, config, settings, out)
@@ -75,14 +75,14 @@ def _matrix(
     options.deliver(report, out, correctness_table)
     if report.failure is not None:
         kept = check_fuzz.save_failure(report.failure, out)
-        cli.say(f"written: {kept}; `kernel-gate fuzz --kernels {kernels} --repro {kept}` plays this failure again")
+        cli.say(f"written: {kept}; `kernel-gate fuzz --kernels {kernels} --repro {kept}` repeats this failure")
     return report.exit_code
 
 
 def _again(
     failure: FuzzFailure, impl: str | None, kernels: Path, config: str | None, settings: Settings, out: Path | None
 ) -> int:
-    """A failure once more: by the candidate that failed, or by the one that is named."""
+    """Repeats a failure, with the candidate that failed or with the named one."""
     from gate.candidates.registry import find_candidate
     from gate.check import fuzz as check_fuzz
     from gate.report.checks import correctness_table
@@ -101,7 +101,7 @@ def _again(
 
 
 def _backend(backend: str, device: str, cases: Sequence[Case], settings: Settings, out: Path | None) -> int:
-    """SDPA itself: what is wrong there is the environment's fault."""
+    """Checks SDPA itself; an error there is a fault of the environment."""
     from gate.check import fuzz as check_fuzz
     from gate.records import EXIT_CODES, Outcome
     from gate.records.sdpa import backends_of
@@ -114,8 +114,8 @@ def _backend(backend: str, device: str, cases: Sequence[Case], settings: Setting
     options.deliver(report, out, correctness_table)
     right = report.exit_code == 0
     cli.say(
-        f"sdpa:{backend} is {'right in this environment' if right else 'not right in this environment: no verdict'}"
-        f"{'' if right else ' here can be trusted; `kernel-gate doctor` says what is installed'}"
+        f"sdpa:{backend} is {'correct in this environment' if right else 'incorrect in this environment: no verdict'}"
+        f"{'' if right else ' here can be trusted; `kernel-gate doctor` shows what is installed'}"
     )
     return 0 if right else EXIT_CODES[Outcome.ENVIRONMENT]
 

@@ -1,4 +1,4 @@
-"""The hard gates, from raw samples alone: no GPU, no torch, and never the candidate."""
+"""Judges a measurement from its raw samples: no GPU, no torch, no candidate code."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ FILE = click.Path(path_type=Path)
 
 @click.command("gate")
 @click.option("--cand", type=FILE, required=True, help="From measure-candidate, or a run.json.")
-@click.option("--sdpa", type=FILE, help="From measure-sdpa, in place of what --cand has of SDPA.")
+@click.option("--sdpa", type=FILE, help="From measure-sdpa; replaces the SDPA trials of --cand.")
 @click.option("--impl", help="Refuse evidence on any other candidate.")
 @click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Refuse evidence from any other device.")
-@click.option("--required", is_flag=True, help="All workloads that the policy requires, against its baseline.")
+@click.option("--required", is_flag=True, help="Require all workloads of the policy, against its baseline.")
 @options.baseline
 @options.judging
 @options.settings
 @click.option("--out", type=FILE, help="Write the judged run to this file.")
-@click.option("--report", type=FILE, help="Write a web page about it to this file.")
+@click.option("--report", type=FILE, help="Write a web page of the run to this file.")
 @click.option("--github", is_flag=True, help="Also write annotations, the job's summary and its outputs.")
 def command(
     cand: Path, sdpa: Path | None, impl: str | None, device: str | None, required: bool, settings: Settings,
     out: Path | None, report: Path | None, github: bool,
 ) -> int:  # fmt: skip
-    """Judge a measurement. The policy is gate.toml's and these options', never the evidence's own."""
+    """Judge a measurement. The policy comes from gate.toml and these options, never from the evidence."""
     from gate.analysis.comparison import join
     from gate.report.html import page
     from gate.report.terminal import terminal
@@ -48,11 +48,11 @@ def command(
     run = judge_admitted(measurement, cand, settings, impl, device, required)
     try:
         click.echo(terminal(run))
-    finally:  # a full disk takes either the file or the answer, and not both
+    finally:  # on a full disk one of the two may fail; the other is still delivered
         if out is not None:
             write_record(out, run)
     for shortcoming in () if required else shortcomings(measurement, settings):
-        cli.say(f"warning: {one_line(shortcoming)}; --required leaves that undecided")
+        cli.say(f"warning: {one_line(shortcoming)}; with --required this is undecided")
     if github:
         from gate.github.job_summary import write_job_summary
 

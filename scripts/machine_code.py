@@ -1,4 +1,4 @@
-"""A candidate's machine code, without a GPU."""
+"""Shows a candidate's machine code, without a GPU."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def command(
     impl: str, kernels: Path, config: str | None, against: Path | None, against_config: str | None,
     asked: tuple[str, ...], settings: Settings, out: Path | None,
 ) -> int:  # fmt: skip
-    """Count a candidate's instructions, or say what changed in them since another version. Needs no GPU.
+    """Count a candidate's instructions, or compare them with another version. Needs no GPU.
 
     Exit codes: 0 done; 3 a version does not build; 69 no compiler or no disassembler.
     """

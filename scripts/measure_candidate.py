@@ -1,4 +1,4 @@
-"""A candidate against SDPA: the evidence, without judgement."""
+"""Measures a candidate against SDPA, without a verdict."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def command(
     impl: str, kernels: Path, config: str | None, shapes: tuple[str, ...], dtype: Dtype | None, device: str,
     ncu: str, settings: Settings, out: Path | None,
 ) -> int:  # fmt: skip
-    """Build and check a candidate, and time it between the baseline, the baseline again and an empty launch."""
+    """Build and check a candidate, and time it against the baseline, the A/A control and an empty launch."""
     from gate.candidates.registry import find_candidate
     from gate.measure.pipeline import measure_candidate
     from gate.profiling.stage import wanted_counters
@@ -40,7 +40,7 @@ def command(
 
     candidate = options.runnable(find_candidate(impl, kernels, config))
     chosen = choose_device(device, candidate.devices)
-    backends_of(chosen, settings.measure.baseline)  # refuses what is none before torch is imported
+    backends_of(chosen, settings.measure.baseline)  # refuses an unknown backend before torch is imported
     workloads = options.workloads(shapes, dtype, chosen, settings)
     counters = wanted_counters(ncu, chosen, settings.gates)
     options.check_writable(out)

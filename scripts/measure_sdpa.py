@@ -1,4 +1,4 @@
-"""SDPA's backends against one another: the evidence, without judgement."""
+"""Measures SDPA's backends against each other, without a verdict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("measure-sdpa")
-@click.option("--backend", default="all", help="flash, cudnn, efficient, math, or all there are.")
+@click.option("--backend", default="all", help="flash, cudnn, efficient, math or all.")
 @options.measuring
 @options.settings
 @options.out_file
@@ -32,7 +32,7 @@ def command(
 
     chosen = choose_device(device)
     workloads = options.workloads(shapes, dtype, chosen, settings, checked=False)
-    backends_of(chosen, backend)  # refuses what is none before torch is imported
+    backends_of(chosen, backend)  # refuses an unknown backend before torch is imported
     options.check_writable(out)
     with options.session(chosen, settings) as session:
         measurement = measure_sdpa(session, backend, workloads)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they become."""
+"""Command-line options shared by several commands, and their conversion to records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R", bound="Record")
 OVERRIDES = "kernel-gate.overrides"
 PROBE_CHARS = 1 << 20
-"""As much as a small measurement takes: on a full disk, an empty file can still be written."""
+"""Size of a small measurement: on a full disk an empty file can still be written."""
 DEFAULT_DTYPES: dict[str, Dtype] = {"cpu": "float32", "cuda": "float16"}
 
 impl = click.option("--impl", envvar="IMPL", required=True, help="The candidate, a name in the registry (or IMPL).")
@@ -41,7 +41,7 @@ shape = click.option(
     help="A workload; repeat for more. Default: gate.toml's.",
 )
 dtype = click.option(
-    "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="Of the workloads that name none."
+    "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="The dtype of workloads that name none."
 )
 arch = click.option(
     "--arch", "asked", multiple=True, metavar="8.9",
@@ -51,7 +51,7 @@ out_file = click.option("--out", type=click.Path(path_type=Path), help="Write JS
 
 
 def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator, shown in the order given."""
+    """Combines options into one decorator; --help shows them in the given order."""
 
     def decorate(command: F) -> F:
         for option in reversed(options):
@@ -62,7 +62,7 @@ def stack(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def setting(flag: str, name: str, form: str = "{}", **attributes: Any) -> Callable[[F], F]:
-    """An option that sets the number `name` of gate.toml, like `--set`; `form` is how its value is written there."""
+    """An option that sets the value `name` of gate.toml, like `--set`; `form` is its TOML notation."""
 
     def remember(ctx: click.Context, _: click.Parameter, value: Any) -> None:
         if value is not None:
@@ -74,20 +74,32 @@ def setting(flag: str, name: str, form: str = "{}", **attributes: Any) -> Callab
 baseline = setting("--baseline", "measure.baseline", help="The SDPA backend to beat: best, flash, cudnn, ...")
 iters = setting("--iters", "measure.rounds", type=int, help="Rounds per replicate.")
 replicates = setting(
-    "--replicates", "measure.interim_replicates", "[{}]", type=int, help="Exactly so many fresh processes."
+    "--replicates",
+    "measure.interim_replicates",
+    "[{}]",
+    type=int,
+    help="Exact number of replicates (fresh processes).",
 )
 lock_clocks = setting(
-    "--lock-clocks", "measure.lock_clocks", is_flag=True, default=None, help="Needs root; own GPU only."
+    "--lock-clocks",
+    "measure.lock_clocks",
+    is_flag=True,
+    default=None,
+    help="Lock the GPU's clocks; needs root, and a GPU that nobody shares.",
 )
 alpha = setting("--alpha", "gates.alpha", type=float, help="One minus the confidence of the interval.")
-speedup = setting("--speedup", "gates.speedup", type=float, help="The ratio of times to stay under: 0.95.")
+speedup = setting(
+    "--speedup", "gates.speedup", type=float, help="Threshold of the time ratio candidate / baseline: 0.95."
+)
 margin = setting("--margin", "gates.margin", type=float, help="Slower by more than this is a regression: 0.03.")
 improvement = setting("--improvement", "gates.improvement", type=float, help="Faster by more than this: 0.10.")
-strict = setting("--strict", "gates.strict", is_flag=True, default=None, help="The whole interval under --speedup.")
+strict = setting(
+    "--strict", "gates.strict", is_flag=True, default=None, help="Require the whole interval below --speedup."
+)
 
 
 def ncu(default: str) -> Callable[[F], F]:
-    """Of which workloads to read hardware counters; the command gets `ncu`."""
+    """The option that selects the workloads to profile; the command gets `ncu`."""
     return click.option(
         "--ncu",
         type=click.Choice(["none", "worst", "all"]),
@@ -95,7 +107,7 @@ def ncu(default: str) -> Callable[[F], F]:
         flag_value="all",
         default=default,
         show_default=True,
-        help="Read hardware counters of all workloads (just --ncu), or of the one where the candidate does worst.",
+        help="Workloads whose hardware counters are read: all (just --ncu), or the one with the worst ratio.",
     )
 
 
@@ -111,7 +123,9 @@ def settings(command: F) -> Callable[..., Any]:
             override.partition("=")[0] for override in by_option
         }
         if twice:
-            raise click.UsageError(f"An option and --set both give {', '.join(sorted(twice))}: leave one out.")
+            raise click.UsageError(
+                f"{', '.join(sorted(twice))} is set by an option and by --set: remove one of them."
+            )
         every = (*overrides, *by_option)
         return command(*arguments, settings=load_settings(policy, every), **options)
 
@@ -124,19 +138,19 @@ def settings(command: F) -> Callable[..., Any]:
 
 fuzzing = stack(
     click.option("--impl", envvar="IMPL", help="The candidate, a name in the registry (or IMPL)."),
-    click.option("--backend", help="Instead, one of SDPA's: flash, cudnn, efficient or math. Default: flash."),
+    click.option("--backend", help="Check an SDPA backend instead: flash, cudnn, efficient or math. Default: flash."),
     kernels,
     config,
     dtype,
     device,
-    click.option("--full", is_flag=True, help="The full matrix, which is the default on a GPU."),
+    click.option("--full", is_flag=True, help="Use the full matrix, the default on a GPU."),
     click.option("--extended", is_flag=True, help="Adds lengths, sizes, masks, bfloat16, layouts, distributions."),
     click.option(
         "--repro",
         type=click.Path(path_type=Path),
-        help="Instead: a fuzz-failure.json again, by any --impl.",
+        help="Repeat the failure in a fuzz-failure.json instead, with any --impl.",
     ),
-    click.option("--sanitize", is_flag=True, help="Instead: a few small cases under NVIDIA's compute-sanitizer."),
+    click.option("--sanitize", is_flag=True, help="Run a few small cases under NVIDIA's compute-sanitizer instead."),
 )
 measuring = stack(shape, dtype, device, iters, replicates, lock_clocks)
 judging = stack(alpha, speedup, strict)
@@ -147,7 +161,7 @@ def workloads(
 ) -> tuple[Workload, ...]:
     """The workloads of --shape and --dtype, or those that gate.toml requires on this device.
 
-    Raises BadInputError for one that this machine cannot hold; to be `checked` takes more memory than to be timed.
+    Raises BadInputError for a workload that exceeds this machine's memory; a check (`checked`) needs the most.
     """
     from gate.machine.capacity import require_enough_memory
 
@@ -167,13 +181,13 @@ def _workloads(shapes: tuple[str, ...], dtype: Dtype | None, device: str, settin
 
 
 def dtypes(asked: Dtype | None, device: str) -> tuple[Dtype, ...]:
-    """Of --dtype; else the device's own, and bfloat16 beside it."""
+    """--dtype if given, otherwise the device's default and bfloat16."""
     return (asked,) if asked else (DEFAULT_DTYPES[device], "bfloat16")
 
 
 @contextmanager
 def session(device: str, settings: Settings) -> Iterator[Session]:
-    """A running server on the device, which is ours alone, telling its progress on standard error."""
+    """A session with running servers and exclusive use of the device; shows progress on standard error."""
     from gate.machine import preflight
     from gate.machine.gpu_lock import exclusive_gpu
 
@@ -187,7 +201,7 @@ def session(device: str, settings: Settings) -> Iterator[Session]:
         read_telemetry = (
             stack.enter_context(exclusive_gpu(clocks, progress.waiting)) if device == "cuda" else lambda: None
         )
-        server, witness = (stack.enter_context(WorkerServer(each)) for each in (settings.limits, UNLIMITED))
+        server, witness = (stack.enter_context(WorkerServer(limits)) for limits in (settings.limits, UNLIMITED))
         server.start()
         stack.callback(progress.clear)
         yield Session(server, witness, device, settings, progress.show, read_telemetry)
@@ -213,7 +227,7 @@ def check_writable(path: Path | None, chars: int = PROBE_CHARS) -> None:
 
 
 def runnable(candidate: Candidate) -> Candidate:
-    """The same, where what it needs is installed. Raises UnfitEnvironmentError."""
+    """Returns the candidate if its requirements are installed. Raises UnfitEnvironmentError."""
     from gate.doctor.availability import not_installed
     from gate.errors import UnfitEnvironmentError
 
@@ -224,15 +238,15 @@ def runnable(candidate: Candidate) -> Candidate:
 
 
 def build_of(candidate: Candidate, asked: tuple[str, ...], settings: Settings) -> Build:
-    """The candidate's build, from the cache or newly made; one that failed says why."""
+    """The candidate's build, cached or new; a failed build has a status and a message."""
     from gate.build.build import build, cached_build
     from gate.build.targets import wanted_architectures
     from gate.machine import preflight
     from gate.sandbox.client import WorkerServer
 
-    preflight.require_fit_machine(settings.limits, "cuda")  # no memory is shared to build
+    preflight.require_fit_machine(settings.limits, "cuda")  # a build needs no shared memory
     if asked:
-        wanted_architectures(asked)  # refuses what is none, for a candidate that needs none as well
+        wanted_architectures(asked)  # refuses an invalid --arch also for candidates without architectures
     made = cached_build(candidate, asked)
     if made is not None:
         return made
@@ -241,28 +255,28 @@ def build_of(candidate: Candidate, asked: tuple[str, ...], settings: Settings) -
 
 
 def built(candidate: Candidate, asked: tuple[str, ...], settings: Settings) -> Build:
-    """The same for who needs it to be there. Raises FailedBuildError."""
+    """The candidate's successful build. Raises FailedBuildError or UnfitEnvironmentError."""
     from gate.errors import FailedBuildError, UnfitEnvironmentError
     from gate.records import Status
 
     made = build_of(candidate, asked, settings)
     if made.status in (Status.BUILD_FAILED, Status.TIMED_OUT):
-        raise FailedBuildError(f"{candidate.folder}: {made.message}; `kernel-gate build` shows the compiler's words")
+        raise FailedBuildError(f"{candidate.folder}: {made.message}; `kernel-gate build` shows the compiler's output")
     if made.status is not Status.OK:
         raise UnfitEnvironmentError(made.message)
     return made
 
 
 def deliver(record: R, out: Path | None, table: Callable[[R], str]) -> None:
-    """Prints the record as a table, and writes it where a file was asked for."""
+    """Prints the record as a table, and writes it to `out` if given."""
     try:
         cli.say(table(record))
-    finally:  # a full disk takes either the file or the table, and not both
+    finally:  # on a full disk one of the two may fail; the other is still delivered
         save(record, out)
 
 
 def save(record: Record, out: Path | None) -> None:
-    """Writes the record where a file was asked for."""
+    """Writes the record to `out` if given."""
     from gate.storage import write_record
 
     if out is not None:

@@ -1,4 +1,4 @@
-"""What an event on GitHub asks for."""
+"""Plans the measurements for a GitHub event."""
 
 from __future__ import annotations
 

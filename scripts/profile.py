@@ -1,4 +1,4 @@
-"""Hardware counters, and what follows from them."""
+"""Reads hardware counters and explains them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @click.command("profile")
 @click.option("--impl", envvar="IMPL", help="The candidate, a name in the registry (or IMPL).")
-@click.option("--backend", help="Instead of a candidate, one of SDPA's: flash, cudnn, efficient, math or best.")
+@click.option("--backend", help="Profile an SDPA backend instead: flash, cudnn, efficient, math or best.")
 @options.kernels
 @options.config
 @options.shape
 @options.dtype
 @options.device
 @options.baseline
-@click.option("--clock-control", is_flag=True, help="Let Nsight Compute hold the base clock; else none is held.")
+@click.option("--clock-control", is_flag=True, help="Let Nsight Compute lock the base clock. Default: no lock.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the roofline to this file, .svg or .png.")
 @options.settings
 @options.out_file
@@ -32,7 +32,7 @@ def command(
     impl: str | None, backend: str | None, kernels: Path, config: str | None, shapes: tuple[str, ...],
     dtype: Dtype | None, device: str, clock_control: bool, plot: Path | None, settings: Settings, out: Path | None,
 ) -> int:  # fmt: skip
-    """Read the hardware counters of a candidate and its baseline: what bounds it, and why.
+    """Read the hardware counters of a candidate and its baseline, and explain what limits its speed.
 
     Exit codes: 0 measured; 3 the candidate failed; 69 the counters cannot be read here.
     """
@@ -48,7 +48,7 @@ def command(
         backend is not None
         and click.get_current_context().get_parameter_source("impl") is ParameterSource.ENVIRONMENT
     ):
-        impl = None  # what is typed goes before what is set once for all commands
+        impl = None  # an option on the command line overrides the environment variable IMPL
     if (impl is None) == (backend is None):
         raise click.UsageError("Name one of --impl and --backend.")
     form = form_of(plot)

@@ -1,4 +1,4 @@
-"""What commands say on standard error while they work."""
+"""Shows a command's progress on standard error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import cli
 
 
 def show(label: str, done: int, total: int) -> None:
-    """One line that overwrites itself on a terminal; elsewhere, one line a stage."""
+    """On a terminal one line that is overwritten; otherwise one line for each stage."""
     if sys.stderr.isatty():
         click.echo(f"\r\033[K{label}: {done}/{total}", nl=False, err=True)
     elif done == 0:
@@ -18,11 +18,11 @@ def show(label: str, done: int, total: int) -> None:
 
 
 def clear() -> None:
-    """Leaves no progress behind."""
+    """Clears the progress line."""
     if sys.stderr.isatty():
         click.echo("\r\033[K", nl=False, err=True)
 
 
-def waiting(words: str) -> None:
-    """Says what keeps us from beginning."""
-    cli.say(f"waiting: {words}", err=True)
+def waiting(reason: str) -> None:
+    """Shows what the command is waiting for."""
+    cli.say(f"waiting: {reason}", err=True)

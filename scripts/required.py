@@ -1,4 +1,4 @@
-"""The check that a branch is protected with."""
+"""The required check of a protected branch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from . import cli
 @click.command("required")
 @click.option("--needs", required=True, help="The `needs` of the workflow, as JSON.")
 def command(needs: str) -> int:
-    """Say whether every job that had to happen did, and passed: 0; 1 where one did not, whatever its own code was.
+    """Check that every required job ran and passed; exits with 1 if one did not, whatever its own exit code was.
 
-    2 where kernels changed and were not measured, 3 where there is no plan.
+    Exits with 2 if kernels changed but were not measured, and with 3 if there is no plan.
     """
     from gate.errors import BadInputError
     from gate.github.job_summary import append
@@ -23,11 +23,11 @@ def command(needs: str) -> int:
 
     try:
         seen = json.loads(needs)
-        outcome, why = answer(seen)
+        outcome, reason = answer(seen)
     except (ValueError, AttributeError) as error:
         raise BadInputError(f"--needs is not the JSON of `needs`: {error}; pass toJSON(needs)") from error
-    click.echo(f"{outcome.value}: {why}")
-    append(f"**{outcome.value}**: {safe(why, 500)}")
+    click.echo(f"{outcome.value}: {reason}")
+    append(f"**{outcome.value}**: {safe(reason, 500)}")
     return exit_code(outcome)
 
 

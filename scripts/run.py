@@ -1,4 +1,4 @@
-"""The whole pipeline in one go for one candidate."""
+"""Runs the whole pipeline for one candidate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @options.judging
 @options.settings
 @options.ncu("worst")
-@click.option("--advisory", is_flag=True, help="Exit 0 whatever the verdict; the verdict itself stays what it is.")
+@click.option(
+    "--advisory", is_flag=True, help="Exit with 0 whatever the verdict is; the verdict itself does not change."
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("artifacts"), help="The folder to write to.")
 def command(
     impl: str, kernels: Path, config: str | None, shapes: tuple[str, ...], dtype: Dtype | None, device: str,
@@ -41,7 +43,7 @@ def command(
 
     candidate = options.runnable(find_candidate(impl, kernels, config))
     chosen = choose_device(device, candidate.devices)
-    backends_of(chosen, settings.measure.baseline)  # refuses what is none before torch is imported
+    backends_of(chosen, settings.measure.baseline)  # refuses an unknown backend before torch is imported
     workloads = options.workloads(shapes, dtype, chosen, settings)
     options.check_writable(out / "run.json")
     counters = wanted_counters(ncu, chosen, settings.gates)
@@ -50,11 +52,11 @@ def command(
     try:
         click.echo(terminal(run))
         click.echo(time_spent(run.measurement))
-    finally:  # a full disk takes either the files or the answer, and not both
+    finally:  # on a full disk one of the two may fail; the other is still delivered
         _write(out, run)
     click.echo(f"written: {out}/run.json, {out}/report.html, {out}/comment.md, {out}/env.json")
     if advisory and run.verdict.exit_code:
-        click.echo(f"advisory: exit code {run.verdict.exit_code} of the verdict is reported as 0")
+        click.echo(f"advisory: exits with 0; the verdict's exit code is {run.verdict.exit_code}")
     return 0 if advisory else run.verdict.exit_code
 
 

@@ -1,4 +1,4 @@
-"""The fitness of a measured candidate."""
+"""Prints the score of a measured candidate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import cli, options
 @click.option("--cand", type=click.Path(path_type=Path), required=True, help="From measure-candidate, or a run.json.")
 @options.out_file
 def command(cand: Path, out: Path | None) -> int:
-    """Print the score of a measured candidate, term by term: a number to search by, and no verdict.
+    """Print the score of a measured candidate, term by term. The score guides a search and is not a verdict.
 
     Exit codes: 0 scored; 2 nothing to score.
     """

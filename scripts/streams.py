@@ -1,4 +1,4 @@
-"""Standard output and error as a command needs them: no terminal, pipe or closed descriptor takes its exit code."""
+"""Sets up standard output and error; no terminal, pipe or closed descriptor can change a command's exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class _UntilHangUp(io.FileIO):
-    """A descriptor whose reader may leave, as in `| head -1`: what is written after that goes nowhere."""
+    """A descriptor whose reader may close it, as in `| head -1`; later output is dropped."""
 
     def write(self, content: Buffer) -> int:
         try:
@@ -22,18 +22,18 @@ class _UntilHangUp(io.FileIO):
 
 
 def settle() -> None:
-    """Opens descriptors that are closed, and lets both streams show `?` for a letter that the terminal lacks."""
+    """Opens closed descriptors, and lets both streams print `?` for a character that the encoding lacks."""
     _open_closed()
     sys.stdout, sys.stderr = _tolerant(sys.stdout, 1), _tolerant(sys.stderr, 2)
 
 
 def _open_closed() -> None:
-    """Else a file that is opened later would be standard output."""
+    """Opens closed standard descriptors; otherwise a file opened later would become standard output."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+            os.open(os.devnull, os.O_RDWR)  # uses the lowest free descriptor
 
 
 def _tolerant(stream: TextIO | None, descriptor: int) -> TextIO:
@@ -41,11 +41,11 @@ def _tolerant(stream: TextIO | None, descriptor: int) -> TextIO:
         raw = _UntilHangUp(descriptor, "wb", closefd=False)
         encoding, lines = (stream.encoding, stream.line_buffering) if stream else ("utf-8", True)
         return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors="replace", line_buffering=lines)
-    return stream  # what a caller in this process put in its place
+    return stream  # a caller of this process replaced the stream
 
 
 def forget() -> None:
-    """Drops what cannot be written: at its end Python would try again, and change the exit code to 120."""
+    """Drops unwritten output: at exit Python would retry the write, and change the exit code to 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""Takes back what was said of earlier commits of a pull request."""
+"""Withdraws the comments on earlier commits of a pull request."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from . import cli
 
 
 @click.command("withdraw")
-@click.option("--matrix", default="{}", help="The plan's: its suites are judged now, and get comments of their own.")
-@click.option("--reason", default="", help="The plan's.")
-@click.option("--author", default="github-actions[bot]", show_default=True, help="Whose comments to edit.")
+@click.option("--matrix", default="{}", help="The plan's matrix; its suites are judged now and keep their comments.")
+@click.option("--reason", default="", help="The plan's reason.")
+@click.option(
+    "--author", default="github-actions[bot]", show_default=True, help="The author of the comments to edit."
+)
 def command(matrix: str, reason: str, author: str) -> int:
-    """Edit our comments on earlier commits of the pull request: they are no verdict on its head. Writes none anew.
+    """Mark the comments on earlier commits of the pull request as not of its head; writes no new comment.
 
-    What GitHub refuses is said in the summary and on standard output.
+    A refusal by GitHub is shown in the summary and on standard output.
     """
     from gate.errors import BadInputError
     from gate.github.comment import withdraw
@@ -27,7 +29,7 @@ def command(matrix: str, reason: str, author: str) -> int:
     try:
         judged_now = [entry["suite"] for entry in json.loads(matrix).get("include", ())]
     except (ValueError, AttributeError, TypeError, KeyError) as error:
-        raise BadInputError("--matrix is not the plan's; pass its output `matrix`") from error
+        raise BadInputError("--matrix is not the output of `plan`; pass its output `matrix`") from error
     place = context_of(os.environ, read_event(os.environ))
     report_delivery(withdraw(place, judged_now, reason, author))
     return 0

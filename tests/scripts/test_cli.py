@@ -110,7 +110,7 @@ def test_gate_joins_what_was_measured_apart_and_says_so(evidence, kernel_gate):
     sdpa = evidence(examples.sdpa_measurement(), "sdpa.json")
     assert kernel_gate("gate", "--cand", cand).code == 2
     answer = kernel_gate("gate", "--cand", cand, "--sdpa", sdpa)
-    assert "not interleaved" in answer.out
+    assert "not timed in one trial" in answer.out
     assert answer.code == 0
 
 
@@ -118,7 +118,7 @@ def test_gate_on_files_the_wrong_way_round_says_so(evidence, kernel_gate):
     cand, sdpa = evidence(examples.measurement(), "cand.json"), evidence(examples.sdpa_measurement(), "sdpa.json")
     answer = kernel_gate("gate", "--cand", sdpa, "--sdpa", cand)
     assert answer.code == 64
-    assert "the other way round" in answer.complaint
+    assert "swap the two files" in answer.complaint
 
 
 def test_more_replicates_are_asked_for_only_where_they_would_help(evidence, kernel_gate):
@@ -356,7 +356,7 @@ def test_a_fault_of_our_own_shows_where_it_happened_and_ends_with_70(capfd):
     code, said = run_in_process(faulty, capfd)
     assert code == 70
     assert "KeyError: 'a fault'" in said
-    assert said.splitlines()[-1].startswith("kernel-gate: this is a fault of Kernel Gate itself")
+    assert said.splitlines()[-1].startswith("kernel-gate: internal error of Kernel Gate")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, click.Abort])
@@ -396,7 +396,7 @@ def test_a_cuda_build_says_what_its_kernels_take_and_holds_them_to_the_limits(ke
     assert from_json(Build, (tmp_path / "build.json").read_text(), "build.json").architectures == ("8.9",)
     limited = kernel_gate(*asked, "--set", "gates.resources.max_registers=1")
     assert limited.code == 1
-    assert "too much: attend<64> takes" in limited.out
+    assert "above the limit: attend<64> takes" in limited.out
 
 
 @needs_nvcc

@@ -93,7 +93,7 @@ def test_a_failure_of_a_candidate_that_is_gone_is_one_line_and_2(kernel_gate, tm
 def test_without_a_candidate_sdpas_own_backend_is_checked(asked, backend, kernel_gate, tmp_path):
     answer = kernel_gate("fuzz", *asked, "--device", "cpu", *TINY, "--out", tmp_path / "fuzz.json")
     assert answer.code == 0
-    assert f"sdpa:{backend} is right in this environment" in answer.out
+    assert f"sdpa:{backend} is correct in this environment" in answer.out
     assert json.loads((tmp_path / "fuzz.json").read_text())["impl"] == f"sdpa:{backend}"
 
 
@@ -102,7 +102,7 @@ def test_an_environment_in_which_sdpa_is_wrong_is_unfit(kernel_gate, monkeypatch
     monkeypatch.setattr("gate.check.fuzz.check_backend", lambda server, backend, cases, *_: [wrong] * len(cases))
     answer = kernel_gate("fuzz", "--device", "cpu", *TINY)
     assert answer.code == 69
-    assert "not right in this environment" in answer.out
+    assert "incorrect in this environment" in answer.out
 
 
 CONTRADICTIONS = {
