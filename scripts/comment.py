@@ -35,8 +35,8 @@ def command(
 ) -> int:  # fmt: skip
     """Write or edit the pull request's comment and the job's summary. Exits with 0 if the evidence can be read.
 
-    The verdict is recomputed by this policy, as in `gate`. If GitHub refuses the comment (read-only token, closed pull
-    request, newer commit), the summary and standard output show the reason; the verdict does not change.
+    The verdict is recomputed by this policy, as in `gate`. If GitHub refuses the comment (read-only token, closed
+    pull request, newer commit), the summary and standard output show the reason; the verdict does not change.
     """
     from gate.github.comment import Evidence, message_of, message_or_nothing, post
     from gate.github.context import context_of, read_event
