@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "forward.cuh"
 #include "split.cuh"
@@ -75,12 +76,12 @@ inline int multiprocessors() {
 }
 
 // `blocks` of a cluster share the keys of 64 queries.
-template <typename Element, int blocks>
+template <typename Element, int head_dim, int blocks>
 int run_split(const attention_args& args, Problem<Element> problem) {
-  using Shared = Split<blocks, SPLIT_GROUPS, SPLIT_STAGES>;
+  using Shared = std::conditional_t<head_dim == 64, Split<blocks, SPLIT_GROUPS, SPLIT_STAGES>, Split<blocks, 2, 2>>;
   divide(problem, args, Shared::block_m);
-  return launch(forward_split<Element, 64, Shared>, args, problem, problem.count * blocks, blocks, Shared::threads,
-                SplitMemory<Shared, 64>::bytes);
+  return launch(forward_split<Element, head_dim, Shared>, args, problem, problem.count * blocks, blocks, Shared::threads,
+                SplitMemory<Shared, head_dim>::bytes);
 }
 
 template <typename Element, int head_dim, typename Shape, bool mapped>
@@ -100,11 +101,12 @@ inline bool suits_wide(const attention_args& args, int slots) {
   return tiles > 1 && 2 * tiles == tiles_of(args, Narrow::block_m) && args.batch * args.heads * tiles >= slots;
 }
 
-template <typename Element>
-int run_64(const attention_args& args, const Problem<Element>& problem, int slots) {
+template <typename Element, int head_dim>
+int run_mapped(const attention_args& args, const Problem<Element>& problem, int slots) {
   const int64_t tiles = args.batch * args.heads * tiles_of(args, 64);
-  if (2 * tiles <= slots) return run_split<Element, 2>(args, problem);
-  if (tiles <= slots) return run_split<Element, 1>(args, problem);
+  if (2 * tiles <= slots) return run_split<Element, head_dim, 2>(args, problem);
+  if (tiles <= slots) return run_split<Element, head_dim, 1>(args, problem);
+  if constexpr (head_dim == 128) return run_tiles<Element, 128, Roomy, true>(args, problem, slots);
   if (suits_wide(args, slots)) return run_tiles<Element, 64, Wide, true>(args, problem, slots);
   return run_tiles<Element, 64, Narrow, true>(args, problem, slots);
 }
@@ -116,10 +118,7 @@ int run(const attention_args& args) {
   if (slots == 0) return ATTENTION_LAUNCH_FAILED;
   const Problem<Element> problem = describe<Element>(args);
   if (!is_mappable(args)) return run_tiles<Element, head_dim, Roomy, false>(args, problem, slots);
-  if constexpr (head_dim == 64)
-    return run_64(args, problem, slots);
-  else
-    return run_tiles<Element, head_dim, Roomy, true>(args, problem, slots);
+  return run_mapped<Element, head_dim>(args, problem, slots);
 }
 
 }  // namespace wgmma

@@ -119,6 +119,7 @@ struct Group {
         hopper::multiply(Element(), scores + 4 * n, left + 4, four[2], four[3]);
       }
     }
+    __syncwarp();  // all lanes have read: any of them may say that the warp is done
   }
 
   // Scores to weights. Where references have to move, the output is waited for.

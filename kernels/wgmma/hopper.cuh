@@ -36,15 +36,19 @@ __device__ __forceinline__ void arrive_and_expect(uint32_t barrier, uint32_t byt
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
 
-__device__ __forceinline__ void wait(uint32_t barrier, uint32_t parity) {
-  uint32_t ended;
-  do {
-    asm volatile("{\n.reg .pred ended;\nmbarrier.try_wait.parity.shared::cta.b64 ended, [%1], %2;\nselp.u32 %0, 1, 0, ended;\n}"
-                 : "=r"(ended)
-                 : "r"(barrier), "r"(parity)
-                 : "memory");
-  } while (ended == 0);
-}
+#define HOPPER_WAIT(name, scope)                                                                                       \
+  __device__ __forceinline__ void name(uint32_t barrier, uint32_t parity) {                                            \
+    uint32_t ended;                                                                                                    \
+    do {                                                                                                               \
+      asm volatile("{\n.reg .pred ended;\nmbarrier.try_wait.parity.acquire." scope                                     \
+                   ".shared::cta.b64 ended, [%1], %2;\nselp.u32 %0, 1, 0, ended;\n}"                                   \
+                   : "=r"(ended)                                                                                       \
+                   : "r"(barrier), "r"(parity)                                                                         \
+                   : "memory");                                                                                        \
+    } while (ended == 0);                                                                                              \
+  }
+HOPPER_WAIT(wait, "cta")
+HOPPER_WAIT(wait_for_other_blocks, "cluster")  // sees what they stored too
 
 // Registers that each thread of this warpgroup gives back to the multiprocessor, or takes.
 template <int count>
@@ -176,17 +180,19 @@ __device__ __forceinline__ void pin(T (&registers)[count]) {
 // What tells wgmma where an operand lies: rows of 128 bytes, swizzled in groups of eight rows (1024 bytes) as the copy engine writes
 // them with CU_TENSOR_MAP_SWIZZLE_128B. An operand that is contiguous along its rows' dimension of summation walks it by
 // adding bytes to the address; `columns_apart` is the distance of the next 64 columns where rows are longer than
-// that and the summation runs across rows. `forward` moves all of it by bytes: a compiler adds to the low half alone.
+// that and the summation runs across rows. `forward` moves all of it by bytes: a compiler adds to the low half alone. Only the last 18 bits of an address count: above
+// them it has the number of its block in the cluster, which would be added to `columns_apart`.
 struct Operand {
   uint32_t low;
 
-  __device__ __forceinline__ explicit Operand(uint32_t address, uint32_t columns_apart = 0)
-      : low((address >> 4) + (columns_apart >> 4 << 16)) {}
+  __device__ __forceinline__ constexpr explicit Operand(uint32_t address, uint32_t columns_apart = 0)
+      : low(((address & 0x3ffff) >> 4) + (columns_apart >> 4 << 16)) {}
   __device__ __forceinline__ uint64_t forward(uint32_t bytes) const {
     constexpr uint64_t swizzle_128 = uint64_t(1) << 62, eight_rows_apart = uint64_t(1024 >> 4) << 32;
     return swizzle_128 | eight_rows_apart | (low + (bytes >> 4));
   }
 };
+static_assert(Operand((1u << 24) + 1024, 8192).low == Operand(1024, 8192).low, "an operand lies in the block's own memory");
 
 // `sums` has, of the warp's 16 rows, row lane / 4 (+ 8 in elements 2 and 3 of every four), columns 8 i + 2 (lane % 4) and the next.
 #define HOPPER_16(mode, d, i)                                                                                          \

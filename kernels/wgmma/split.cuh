@@ -17,7 +17,7 @@ struct Split {
 };
 
 // The queries; keys and values of each warpgroup's stages; for each warpgroup, 16 bytes from each thread of each part for every 8
-// columns that it sums; of each part, every row's reference and total; a barrier that waits for all of these.
+// columns that it sums; of each part, every row's reference and total; a barrier that counts what of these comes from other blocks.
 template <typename Split, int head_dim>
 struct SplitMemory {
   static constexpr int block_row = 128, tile_bytes = 64 * head_dim * 2;
@@ -36,7 +36,6 @@ template <typename Element, int head_dim, typename Split>
 struct Part {
   using Bytes = SplitMemory<Split, head_dim>;
   using State = Attended<Element, head_dim>;
-  static_assert(head_dim == 64, "wrong at head size 128, for a reason that is not known");
 
   unsigned char* shared;
   uint32_t base;
@@ -78,13 +77,14 @@ struct Part {
       load_keys(turn);
       load_values(turn);
     }
+    if (Split::blocks == 1) return;
     if (threadIdx.x == 0) {
-      hopper::init_barrier(base + Bytes::barrier, Split::groups * hopper::group_warps + 1);
+      hopper::init_barrier(base + Bytes::barrier, 1);
       hopper::publish_barriers();
       hopper::arrive_and_expect(base + Bytes::barrier, Bytes::received);
     }
     // From here to the first store to another block, all blocks have begun.
-    if (Split::blocks > 1) hopper::arrive_at_cluster();
+    hopper::arrive_at_cluster();
   }
 
   // Until the oldest copies are in, of all threads that take part.
@@ -175,8 +175,12 @@ struct Part {
           const int row = warp * 16 + half * 8 + lane / 4;
           send_numbers(to, Bytes::statistics + part() * Bytes::statistics_bytes + row * 8, state.reference[half], total[half]);
         }
-    __syncwarp();
-    if (lane == 0) hopper::arrive(base + Bytes::barrier);
+  }
+
+  // Until all parts have sent theirs. No block ends before: none stores to one that is gone.
+  __device__ __forceinline__ void wait() const {
+    __syncthreads();
+    if (Split::blocks > 1) hopper::wait_for_other_blocks(base + Bytes::barrier, 0);
   }
 
   // The columns of this part over all parts. A part that saw no key has the lowest reference, and weight 0.
@@ -235,7 +239,7 @@ __global__ void __launch_bounds__(Split::threads, 1) forward_split(const __grid_
   part.attend(state);
   if (Split::blocks > 1) hopper::wait_for_cluster();
   part.send(state);
-  hopper::wait(part.base + SplitMemory<Split, head_dim>::barrier, 0);
+  part.wait();
   part.sum_and_store();
 }
 

@@ -43,7 +43,7 @@ def test_it_compiles_and_takes_no_more_than_it_claims(name, server):
 @needs_nvcc
 @pytest.mark.parametrize(
     ("name", "header", "architecture", "shapes"),
-    [("wmma", "shape.cuh", "sm_89", 6), ("wgmma", "split.cuh", "sm_90a", 6)],
+    [("wmma", "shape.cuh", "sm_89", 6), ("wgmma", "split.cuh", "sm_90a", 8)],
 )
 def test_it_takes_the_shared_memory_that_its_kernel_toml_says(name, header, architecture, shapes, server, tmp_path):
     candidate = find_candidate(name, KERNELS)
