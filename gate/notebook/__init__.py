@@ -1,1 +1,1 @@
-"""The public API for scripts and notebooks: one function against SDPA, in this process. No gate imports it."""
+"""The public API for scripts and notebooks: compares a function with SDPA in this process. The gate never uses it."""

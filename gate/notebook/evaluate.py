@@ -1,4 +1,4 @@
-"""One function of one's own against SDPA, in this process: for a script or a notebook, where no gate is needed."""
+"""Compares a Python function with SDPA in this process, for scripts and notebooks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from gate.stats.two_sample import bootstrap_ci
 WARM_UPS = 5
 CONFIDENCE = 0.95
 EVIDENCE = (
-    "one process: samples of one process depend on one another, so that this interval is narrower than the truth; "
-    "`kernel-gate run` takes fresh processes, and keeps them apart from what judges them"
+    "one process: its samples are correlated, so this interval is too narrow; "
+    "use `kernel-gate run`, which takes fresh processes and judges them in another one"
 )
 
 
@@ -42,7 +42,7 @@ class _ByName:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy(_ByName, Record):
-    """`max_abs_err` is the largest |out - oracle| on all inputs; None where an output was no number, or no output."""
+    """`max_abs_err` is the largest |out - oracle| on all inputs; None if an output is not finite or is missing."""
 
     passed: bool
     max_abs_err: float | None
@@ -53,7 +53,7 @@ class Accuracy(_ByName, Record):
 
 @dataclass(frozen=True, slots=True)
 class Performance(_ByName, Record):
-    """Milliseconds; all None, and no samples, of a candidate that is wrong: that is not timed.
+    """Milliseconds. A wrong candidate is not timed: its numbers are None, and it has no samples.
 
     `speedup` is the baseline's median over the candidate's; `faster` says whether its inverse is under the threshold.
     """
@@ -73,13 +73,13 @@ class Bootstrap(_ByName, Record):
 
     ci: tuple[float, float] | None = None
     ci_passed: bool = False
-    """Whether all of it is below zero."""
+    """Whether the whole interval is below zero."""
     confidence: float = CONFIDENCE
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateEvaluation(_ByName, Record):
-    """What `evaluate_candidate` found."""
+    """The result of `evaluate_candidate`."""
 
     passed: bool
     correctness: Accuracy
@@ -101,13 +101,14 @@ def evaluate_candidate(
     """Whether `candidate_fn(q, k, v, scale)` is right and faster than SDPA's backend on inputs like these.
 
     q, k and v are (batch, heads, seq_len, head_dim), of one dtype (float16, bfloat16, float32), on the CPU or on
-    CUDA; they are copied, and not written to. Right is what returns such a tensor, of its own, within the tolerances
-    of gate.toml, on these inputs and on others. Then `iters` rounds time both in random order, on new inputs each,
-    from a cold cache, behind a queued spin on CUDA; every timed output is checked. It passes when it is right, its
-    median time is under `speedup_threshold` times the baseline's, and the interval of the difference is below 0.
+    CUDA; they are copied and never written to. The candidate is right if it returns a new tensor like q, within the
+    default tolerances, on these inputs and on others. Then `iters` rounds time both functions in random order, on
+    new inputs, from a cold cache, and on CUDA behind a queued spin; every timed output is checked. It passes if it is
+    right, its median time is below `speedup_threshold` times the baseline's, and the whole confidence interval
+    of the difference is below 0.
 
-    The evidence is weaker than that of `kernel-gate run`: one process, whose samples depend on one another, and which
-    the candidate shares. Raises BadInputError, and whatever the candidate raises.
+    The evidence is weaker than that of `kernel-gate run`: all samples come from one process, so they are correlated,
+    and the candidate could change them. Raises BadInputError, and whatever the candidate raises.
     """
     tolerance = _tolerance(q, k, v, sdpa_backend, iters)
     with own_device(q.device) as device:
@@ -125,7 +126,7 @@ def evaluate_candidate(
 
 
 def _tolerance(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, backend: str, iters: int) -> Tolerance:
-    """The tolerance of these inputs' dtype. Raises BadInputError for what cannot be evaluated."""
+    """The tolerance for the inputs' dtype. Raises BadInputError for inputs that cannot be evaluated."""
     known = Settings().tolerance
     dtype = str(q.dtype).removeprefix("torch.")
     if q.dim() != 4 or any((each.shape, each.dtype, each.device) != (q.shape, q.dtype, q.device) for each in (k, v)):
@@ -144,7 +145,7 @@ def _tolerance(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, backend: str, 
 
 @dataclass(frozen=True, slots=True)
 class _CheckedRun:
-    """The candidate's answer on some inputs."""
+    """One run of the candidate, with its checks and errors."""
 
     checks: list[Check]
     answer: torch.Tensor | None = None
@@ -153,7 +154,7 @@ class _CheckedRun:
 
 
 def _check(trial: InProcessTrial, given: Sequence[torch.Tensor], tolerance: Tolerance) -> Accuracy:
-    """On the given inputs, twice, and on others; ends where the answer is no tensor that could be compared."""
+    """Checks the given inputs twice, then others; ends if an output is not a tensor like q."""
     other, harder = Drawn(random.getrandbits(62)), Drawn(random.getrandbits(62), STRESS_DISTRIBUTION)
     every: Sequence[tuple[Values, str]] = (
         (given, ""), (given, "again"), (other, "on other inputs"), (harder, "on large logits"),
@@ -188,7 +189,7 @@ def _checked_run(trial: InProcessTrial, values: Values, where: str, tolerance: T
 
 
 def _time(trial: InProcessTrial, iters: int, sdpa_error: float) -> tuple[dict[str, list[float]], str]:
-    """Both in random order, round by round, on new inputs each; ends at the first timed output that is wrong."""
+    """Times both in random order, round by round, on new inputs; ends at the first wrong timed output."""
     rng = random.Random()
     times: dict[str, list[float]] = {BASELINE: [], CANDIDATE: []}
     for number in range(WARM_UPS + iters):

@@ -1,4 +1,4 @@
-"""Where a function of one's own and SDPA compute: in this process, on the same tensors, one after the other."""
+"""Runs a function and SDPA in this process, on the same tensors, one after the other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Values = Sequence[torch.Tensor] | Drawn
 
 
 class InProcessTrial:
-    """Inputs that are copies, a candidate and a baseline that read them, and a clock."""
+    """Copies of the inputs, the candidate, the baseline, and a clock."""
 
     def __init__(
         self, device: Device, function: Function, inputs: Sequence[torch.Tensor], scale: float, backend: str
@@ -45,7 +45,7 @@ class InProcessTrial:
         }
 
     def refill(self, values: Values) -> None:
-        """The inputs become these."""
+        """Writes new values to the inputs."""
         if isinstance(values, Drawn):
             fill(self.inputs, values.seed, values.distribution)
         else:
@@ -53,32 +53,32 @@ class InProcessTrial:
                 mine.copy_(given)
 
     def run(self) -> torch.Tensor:
-        """The candidate once, untimed."""
+        """Runs the candidate once, untimed."""
         out = self._launches[CANDIDATE]()
         self.device.synchronize()
         return out
 
     def time(self, name: str) -> tuple[float, torch.Tensor]:
-        """Milliseconds from a cold cache, and a copy of what was computed then."""
+        """Milliseconds from a cold cache, and a copy of the output."""
         with self._sdpa.selected() if name == BASELINE else contextlib.nullcontext():
             elapsed, out = self.device.time(self._launches[name], lambda: None)
         return elapsed, out.clone()
 
     def is_like_q(self, out: object) -> Check:
-        """Whether an answer is a plain tensor like q, and none of the inputs."""
+        """Checks that an output is a torch.Tensor like q, and shares no memory with the inputs."""
         q, name = self.inputs[0], "output"
         if type(out) is not torch.Tensor:
             return Check(name, False, f"returned {type(out).__name__}, not a tensor")
         for what in ("shape", "dtype", "device"):
             seen, wanted = getattr(out, what), getattr(q, what)
             if seen != wanted:
-                return Check(name, False, f"{what} is {seen}, should be {wanted}")
+                return Check(name, False, f"{what} is {seen}, expected {wanted}")
         storages = [each.untyped_storage().data_ptr() for each in self.inputs]
         own = out.untyped_storage().data_ptr() not in storages
         return Check(name, own, "a tensor of its own" if own else "shares the memory of an input")
 
     def unchanged(self, before: Sequence[torch.Tensor]) -> Check:
-        """Whether the inputs are what they were."""
+        """Checks that the inputs were not changed."""
         pairs = zip("qkv", before, self.inputs, strict=True)
         changed = [name for name, was, now in pairs if not torch.equal(was, now)]
         return Check("inputs unchanged", not changed, f"wrote to {', '.join(changed)}" if changed else "as given")
@@ -86,9 +86,9 @@ class InProcessTrial:
 
 @contextlib.contextmanager
 def own_device(torch_device: torch.device) -> Iterator[Device]:
-    """The device there, with its own stream as the current one meanwhile, once all is done that was queued before.
+    """Waits for queued work, then makes the device's stream the current one within the context.
 
-    Raises BadInputError where this process has timed on another GPU already.
+    Raises BadInputError if this process has already timed on another GPU.
     """
     if torch_device.type == "cpu":
         yield open_device(torch_device.type)
@@ -98,7 +98,7 @@ def own_device(torch_device: torch.device) -> Iterator[Device]:
         device = open_device(torch_device.type)
         if device.torch_device != torch_device:
             raise BadInputError(
-                f"q is on {torch_device}, but this process times on {device.torch_device}; bring q, k and v there"
+                f"q is on {torch_device}, but this process times on {device.torch_device}; move q, k and v to it"
             )
         device.synchronize()
         torch.cuda.set_stream(torch.cuda.ExternalStream(device.stream))  # type: ignore[no-untyped-call]

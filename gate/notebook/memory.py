@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes, and whether it comes close to all there is. 1 MB is 2**20 bytes."""
+"""Measures the memory use of a piece of work, and warns of running out of memory. 1 MB is 2**20 bytes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ RESET_HIGH_WATER = "5"  # proc(5), /proc/PID/clear_refs
 
 
 class MemoryTracker:
-    """Memory within its context: on the GPU once PyTorch uses one, else what this process holds in RAM.
+    """Tracks memory within its context: GPU memory if PyTorch uses a GPU, else this process's RAM.
 
-    On the GPU it is what PyTorch's allocator has handed out on the current device; a kernel's own allocations are
-    not seen. After the context, the numbers stay. Trackers nest; all must be of one thread.
+    GPU memory is what PyTorch's allocator has allocated on the current device; a kernel's own allocations are not
+    included. The numbers stay after the context. Trackers nest; use all of them in one thread.
     """
 
     _active: ClassVar[list[MemoryTracker]] = []
@@ -47,19 +47,19 @@ class MemoryTracker:
 
     @property
     def peak_mb(self) -> float:
-        """The most that was held at one time."""
+        """The peak memory use, in MB."""
         self._look()
         return _chosen(self._peak) / MB
 
     @property
     def current_mb(self) -> float:
-        """What is held now, or was on leaving."""
+        """The memory use now, or at the end of the context, in MB."""
         self._look()
         return _chosen(self._seen) / MB
 
     @property
     def delta_mb(self) -> float:
-        """What has been added since entering; negative where memory was given back."""
+        """The change since the start of the context, in MB; negative if memory was freed."""
         self._look()
         return (_chosen(self._seen) - _chosen(self._start)) / MB
 
@@ -74,7 +74,7 @@ class MemoryTracker:
 
 @dataclass(frozen=True, slots=True)
 class OomRisk:
-    """How close a peak comes to all the memory there is."""
+    """A peak memory use as a percentage of the whole memory."""
 
     risk: bool
     percent: float
@@ -82,13 +82,13 @@ class OomRisk:
 
 
 def check_oom_risk(peak_mb: float, total_mb: float) -> OomRisk:
-    """Whether `peak_mb` is 85% of `total_mb` or more; then a UserWarning says so too.
+    """Whether `peak_mb` is at least 85% of `total_mb`; if so, it also issues a UserWarning.
 
-    The warning is for scripts that ignore the result; filter it like any other. A peak that is not a
-    number is a risk. Raises BadInputError where there is no memory at all.
+    The warning is for scripts that ignore the result; filter it like any other. A peak of NaN is a risk.
+    Raises BadInputError if `total_mb` is not positive.
     """
     if not total_mb > 0:
-        raise BadInputError(f"total_mb is the device's memory, more than 0, not {total_mb}")
+        raise BadInputError(f"total_mb is {total_mb}, but the device's memory must be more than 0")
     percent = 100 * peak_mb / total_mb
     risk = not percent < OOM_PERCENT
     message = f"{peak_mb:.0f} of {total_mb:.0f} MB in use at the peak ({percent:.0f}%)"
@@ -99,7 +99,7 @@ def check_oom_risk(peak_mb: float, total_mb: float) -> OomRisk:
 
 
 class _Both(NamedTuple):
-    """Bytes in RAM and on the GPU: which of the two counts is known only once the work has begun."""
+    """Bytes in RAM and on the GPU; which one counts is known only after the work has started."""
 
     ram: int
     gpu: int
@@ -110,7 +110,7 @@ def _chosen(both: _Both) -> int:
 
 
 def _cuda() -> Any:
-    """torch.cuda where this process uses it already; asking imports and starts nothing."""
+    """torch.cuda, if this process already uses it. Imports and initialises nothing."""
     torch = sys.modules.get("torch")
     return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
 
@@ -121,7 +121,7 @@ def _current() -> _Both:
 
 
 def _peaks() -> _Both:
-    """Since the last reset; of RAM, where the kernel lets nobody reset it, since the process began."""
+    """Peaks since the last reset; for RAM since the start of the process, if the kernel does not support a reset."""
     cuda = _cuda()
     ram = _status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return _Both(ram, cuda.max_memory_allocated() if cuda else 0)

@@ -1,8 +1,6 @@
-"""Why a kernel is as fast as it is: hardware counters read by Nsight Compute, and machine code.
+"""Reads hardware counters with Nsight Compute, and traces kernels with torch's profiler.
 
-metrics (what is counted) · program (the ncu command and its failures) · harness (what runs under it) · reading (its
-output) · collect (from a request to a Profile) · derived (numbers that follow) · why (sentences that follow) ·
-crosscheck (counters against the clock) · score · sass and difference (machine code) · plot and show (for readers).
-
-From `derived` on all is pure: no torch, no GPU. Counters explain and cross-check; they never supply the gated time.
+ncu (the command and its failures) · ncu_target (the program that runs under it) · ncu_output (its output) · collect
+(a request to Profiles) · stage (profiles for a measurement) · command (`kernel-gate profile`) · torch_trace and
+trace_request (kernels of a call). Counters explain and cross-check; they never supply the gated time.
 """

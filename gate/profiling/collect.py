@@ -1,4 +1,4 @@
-"""From calls to their profiles: one run of ncu for any number of them, and a reason for each without counters."""
+"""Profiles calls in one run of ncu; a call without counters gets a reason."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from gate.storage import write_text
 
 HARNESS = tuple(bootstrap.command("gate.profiling.ncu_target"))
 MARKER = "spin_kernel"
-"""Part of the name of torch's kernel that does nothing: the harness's empty launch."""
+"""Part of the name of torch's empty kernel, which marks the start of every call."""
 QUERY_S = 60.0
 MAX_SAID = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Profiler:
-    """An ncu that can be called."""
+    """An installed ncu, and how to call it."""
 
     server: WorkerServer
     path: str
@@ -39,7 +39,7 @@ class Profiler:
     options: Options = field(default_factory=Options)
     harness: tuple[str, ...] = HARNESS
     known: set[str] = field(default_factory=set)
-    """The metrics that it knows, once it was asked."""
+    """The metrics that this ncu supports, after the first query."""
 
     @property
     def tool(self) -> str:
@@ -49,7 +49,7 @@ class Profiler:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """One run of ncu: how it ended, its log, the launches it counted, and what the harness said last."""
+    """One run of ncu: its end, its log, the counted launches, and the answer of the program under it."""
 
     chosen: analysis_counters.ChosenMetrics
     finished: ToolResult
@@ -59,7 +59,7 @@ class _Seen:
 
 
 def open_profiler(server: WorkerServer, limit_s: float, options: Options) -> Profiler | str:
-    """The profiler of this machine, or in one line why there is none and what to do."""
+    """The profiler of this machine; or a message why there is none, with a remedy."""
     path = find_tool("ncu")
     if path is None:
         return f"ncu is not installed; {REMEDIES['ncu']}"
@@ -70,7 +70,7 @@ def open_profiler(server: WorkerServer, limit_s: float, options: Options) -> Pro
 
 
 def profile_calls(profiler: Profiler, request: NcuRequest) -> list[Profile]:
-    """A profile for each call. Only an ncu that refuses a metric is asked what it knows, once: that takes 1.5 s."""
+    """A profile for every call. The supported metrics are queried (1.5 s) only after ncu refused one."""
     seen = _run(profiler, request, analysis_counters.choose_metrics(profiler.known))
     if refused := ncu.unknown_metrics(seen.log):
         if not profiler.known:
@@ -81,7 +81,7 @@ def profile_calls(profiler: Profiler, request: NcuRequest) -> list[Profile]:
 
 
 def not_measured(request: NcuRequest, reason: str) -> list[Profile]:
-    """A profile for each call that says why there is none."""
+    """A profile without counters for every call, with the reason."""
     return [Profile(call.implementation, Status.ENVIRONMENT, reason) for call in request.calls]
 
 
@@ -100,18 +100,18 @@ def _run(profiler: Profiler, request: NcuRequest, chosen: analysis_counters.Chos
 
 
 def _launches(log: str, report: Path) -> list[CountedLaunch]:
-    """By ncu_report, where it can be imported and finds something; else from the CSV."""
+    """The launches from the report, if the module ncu_report can read it; else from the CSV."""
     if report.exists():
         try:
             if launches := read_ncu_report(report):
                 return launches
-        except Exception:  # noqa: S110  # the module is not ours, and what it reads is in the CSV as well
+        except Exception:  # noqa: S110  # NVIDIA's module may raise anything, and the CSV has the same values
             pass
     return read_csv(log)
 
 
 def _answer(output: str) -> NcuAnswer | None:
-    """The harness's last word; None where it did not come to it."""
+    """The answer of the program under ncu; None if it did not finish."""
     said = [line.removeprefix(ANSWER) for line in output.splitlines() if line.startswith(ANSWER)]
     try:
         return from_json(NcuAnswer, said[-1], "the harness's answer") if said else None
@@ -120,7 +120,7 @@ def _answer(output: str) -> NcuAnswer | None:
 
 
 def _profiles(profiler: Profiler, request: NcuRequest, seen: _Seen) -> Iterator[Profile]:
-    """In the order of the calls. What ended one call has ended those behind it."""
+    """In the order of the calls. A failure of one call also ends all later calls."""
     groups = by_call(seen.launches)
     status, reason = _failure(seen)
     whole = min(_whole(seen, len(groups)), len(groups))
@@ -148,21 +148,21 @@ def _filled(empty: Profile, launches: Sequence[CountedLaunch], seen: _Seen) -> P
 
 
 def counters_of(launch: CountedLaunch) -> dict[str, float]:
-    """By our names. A duration of nothing was not measured."""
+    """Counters by Kernel Gate's names. A duration of zero counts as not measured."""
     named = analysis_counters.named_counters(launch.metrics)
     return {name: value for name, value in named.items() if name != "duration_ns" or value > 0}
 
 
 def _why_missing(name: str, seen: _Seen) -> str:
     if name not in seen.chosen.spellings:
-        return "this version of Nsight Compute knows no such metric"
+        return "this version of Nsight Compute does not have the metric"
     spelled = {each.partition(".")[0] for each in seen.chosen.spellings[name]}
     unread = {each.partition(".")[0] for each in ncu.unread_metrics(seen.log)}
     return "cannot be read on this GPU" if spelled & unread else "reported without a number"
 
 
 def by_call(launches: Sequence[CountedLaunch]) -> list[list[CountedLaunch]]:
-    """Launches by call: every marker begins one, and what comes before the first is none of ours."""
+    """Groups launches by call: every marker starts a call; launches before the first marker are dropped."""
     groups: list[list[CountedLaunch]] = []
     for launch in launches:
         if MARKER in launch.kernel:
@@ -173,25 +173,25 @@ def by_call(launches: Sequence[CountedLaunch]) -> list[list[CountedLaunch]]:
 
 
 def _whole(seen: _Seen, groups: int) -> int:
-    """How many calls were counted to their end: all that the harness says, else all but the last."""
+    """The number of calls that were counted completely: as the program reports, else all but the last."""
     return seen.answer.done if seen.answer is not None else groups - 1
 
 
 def _failure(seen: _Seen) -> tuple[Status, str]:
-    """Why a call without counters has none."""
+    """The status and reason of a call without counters."""
     if seen.finished.code is None:
         reason = seen.finished.message
         return Status.TIMED_OUT, f"{reason}; raise limits.profile_s, or find what the kernel waits for"
     said = seen.log + seen.finished.output
     if seen.answer is not None and seen.answer.status is not Status.OK:
-        return seen.answer.status, f"the call failed under ncu: {seen.answer.message}; `kernel-gate run` says more"
+        return seen.answer.status, f"the call failed under ncu: {seen.answer.message}; see `kernel-gate run`"
     known = ncu.explain(said)
     if known is not None:
         return known
     if seen.answer is not None:
         return Status.CRASHED, "the call launched no kernel; a kernel must be launched by the call itself"
     words = next(ncu.errors_in(said), None) or _last_line(said) or f"code {seen.finished.code}"
-    return Status.CRASHED, f"ncu failed: {words[:MAX_SAID]}; try again, and report it where it stays"
+    return Status.CRASHED, f"ncu failed: {words[:MAX_SAID]}; try again, and report it if it happens again"
 
 
 def _last_line(text: str) -> str:

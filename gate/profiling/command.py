@@ -1,4 +1,4 @@
-"""`kernel-gate profile`: counters of a candidate beside its baseline, or of SDPA alone, without timing anything."""
+"""`kernel-gate profile`: counters of a candidate and its baseline, or of SDPA alone, without timing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from gate.session import Session
 
 
 def need_counters(device: str, backend: str) -> None:
-    """Before anything is built or run. Raises BadInputError on a CPU, or for a backend that SDPA has not.
+    """Checks the request before anything is built or run.
 
-    Raises UnfitEnvironmentError without ncu.
+    Raises BadInputError on a CPU, or for a backend that SDPA does not have; UnfitEnvironmentError without ncu.
     """
     if device != "cuda":
-        raise BadInputError(f"Nsight Compute reads the counters of GPUs, and not of device '{device}'; use cuda")
+        raise BadInputError(f"Nsight Compute cannot profile device '{device}', only GPUs; use --device cuda")
     backends_of(device, backend)
     require_tool("ncu")
 
@@ -58,16 +58,16 @@ def _traced(session: Session, wanted: str, workloads: Sequence[Workload]) -> Map
 
 
 def _fastest(traces: Sequence[Trace]) -> str | None:
-    """By CUPTI's clock, from a warm cache: good enough to choose what to look at."""
+    """The fastest by CUPTI's clock and from a warm cache: accurate enough to choose which backend to profile."""
     able = [each for each in traces if not each.refusal]
     return min(able, key=lambda each: each.kernel_ms or 0.0).implementation if able else None
 
 
 def profiling_outcome(measurement: Measurement) -> Outcome:
-    """How the profiling went: of the candidate where there is one, else of SDPA."""
+    """The outcome of profiling the candidate, or SDPA if there is no candidate."""
     if measurement.build is not None and measurement.build.status is not Status.OK:
         return OUTCOMES[measurement.build.status]
     seen = [each.profiles[0].status for each in measurement.evaluations if each.profiles]
     if len(seen) < len(measurement.workloads):
-        return Outcome.ENVIRONMENT  # SDPA itself computes one of them with no backend
+        return Outcome.ENVIRONMENT  # no SDPA backend supports one of the workloads
     return min((OUTCOMES[each] for each in seen), key=list(Outcome).index)

@@ -1,4 +1,4 @@
-"""The command `ncu`: where it is, what it knows, how it is called, and what its failures mean."""
+"""The command line of `ncu`, its version and metrics, and the meaning of its failures."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ RANGE = "kernel-gate"
 """The NVTX range around the calls to profile."""
 PERMIT = (
     "put `options nvidia NVreg_RestrictProfilingToAdminUsers=0` into /etc/modprobe.d/ and reboot, or run as root (in "
-    "a container: with --cap-add SYS_ADMIN); `kernel-gate doctor` says whether that worked"
+    "a container: with --cap-add SYS_ADMIN); `kernel-gate doctor` checks it"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A failure by its words: how it counts, what it is, and what to do."""
+    """A known failure: the pattern of its message, its status, meaning and remedy."""
 
     sign: re.Pattern[str]
     status: Status
@@ -43,8 +43,8 @@ TROUBLES: tuple[Trouble, ...] = (
     _trouble(
         "nsight-compute-lock|lock ?file",
         ENVIRONMENT,
-        "its lock file cannot be opened",
-        "another user left it: remove nsight-compute-lock from /tmp, or set TMPDIR to a folder of your own",
+        "ncu cannot open its lock file, which another user created",
+        "remove nsight-compute-lock from /tmp, or set TMPDIR to a folder of your own",
     ),
     _trouble(
         "driver is not compatible|Insufficient driver",
@@ -56,54 +56,54 @@ TROUBLES: tuple[Trouble, ...] = (
         "not supported on (this )?device|unsupported GPU|Profiling is not supported",
         ENVIRONMENT,
         "this Nsight Compute cannot profile this GPU",
-        "install a newer one; in a virtual GPU or a MIG slice, profile on the whole GPU",
+        "install a newer version; if it is a virtual GPU or a MIG slice, profile on the whole GPU",
     ),
     _trouble(
         "Failed to find metric|unrecognised metric|invalid metric",
         ENVIRONMENT,
-        "it does not know a metric that it was asked for",
+        "this Nsight Compute does not have a requested metric",
         "install a newer Nsight Compute, and report this with its version",
     ),
     _trouble(
         "No kernels were profiled|==WARNING== No kernels",
         CRASHED,
         "the call launched no kernel",
-        "a kernel must be launched by the call itself; `kernel-gate run` says whether the output was written at all",
+        "the call itself must launch the kernel; run `kernel-gate run` to check whether the output is written",
     ),
     _trouble(
         "Failed to profile|error occurred while trying to profile|Trying to shutdown target",
         CRASHED,
-        "it gave up on a kernel",
+        "ncu could not profile a kernel",
         "try again; a kernel that waits for another, or for the host, cannot be replayed",
     ),
     _trouble(
         "application returned an error code|target application terminated",
         CRASHED,
-        "the program under it failed",
+        "the program under ncu failed",
         "run it without ncu: `kernel-gate run`",
     ),
 )
 
 
 def explain(log: str) -> tuple[Status, str] | None:
-    """What went wrong by ncu's own words, and the remedy; None where they tell nothing."""
+    """The status of the failure in ncu's output, with meaning and remedy; None if it is not a known one."""
     found = next((each for each in TROUBLES if each.sign.search(log)), None)
     return None if found is None else (found.status, f"{found.meaning}; {found.remedy}")
 
 
 def unknown_metrics(log: str) -> tuple[str, ...]:
-    """Names that ncu says it does not know."""
+    """Metrics that ncu reports as unknown."""
     return tuple(re.findall(r"Failed to find metric[s:]* *(?:regex:)?['\"^]*([\w.]+)", log))
 
 
 def unread_metrics(log: str) -> tuple[str, ...]:
-    """Names that ncu knows, and could not read here."""
+    """Metrics that ncu knows but could not read on this GPU."""
     said = re.findall(r"Unable to access the following \d+ metrics?: ([^\n]*)", log)
     return tuple(name.strip(" .") for line in said for name in line.split(",") if name.strip(" ."))
 
 
 def version_in(said: str) -> str:
-    """`2025.3.1` of what `ncu --version` prints; empty where it is not there."""
+    """The version (`2025.3.1`) in the output of `ncu --version`; empty if there is none."""
     found = re.search(r"Version (\d+(?:\.\d+)+)", said)
     return found[1] if found else ""
 

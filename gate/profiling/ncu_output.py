@@ -1,7 +1,7 @@
-"""What Nsight Compute wrote: its raw page as CSV, or a report through its Python module `ncu_report`.
+"""Reads Nsight Compute's output: its raw page as CSV, or a report through its Python module `ncu_report`.
 
-Both become launches, each with its metrics in base units (ns, bytes, percent, Hz, counts). What is no finite number
-is left out.
+Both give launches with their metrics in base units (ns, bytes, percent, Hz, counts). Values that are not finite
+numbers are left out.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ MULTIPLES: Mapping[str, float] = {
     "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9, "Tbyte": 1e12,
     "Khz": 1e3, "Mhz": 1e6, "Ghz": 1e9, "cycle/nsecond": 1e9, "cycle/usecond": 1e6,
 }  # fmt: skip
-"""To base units, of the units that Nsight Compute scales values to where it is not told not to."""
+"""Factors to base units. Nsight Compute scales values to these units by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountedLaunch:
-    """One launch of a kernel, with Nsight Compute's own names of metrics."""
+    """One launch of a kernel, with metrics by Nsight Compute's names."""
 
     kernel: str
     grid: tuple[int, ...]
@@ -37,9 +37,9 @@ class CountedLaunch:
 
 
 def read_csv(text: str) -> list[CountedLaunch]:
-    """The launches in what `ncu --csv --page raw` printed, in order; none where there is no table in it.
+    """The launches in the output of `ncu --csv --page raw`, in order; empty if it contains no table.
 
-    Lines before and after the table are the profiler's or the program's own, and are passed over.
+    Lines of the profiler or of the program before and after the table are skipped.
     """
     at = text.find(FIRST_COLUMN)
     if at < 0:
@@ -61,7 +61,7 @@ def _launch(header: Sequence[str], units: Sequence[str], row: Sequence[str]) -> 
 
 
 def _number(text: str, unit: str) -> float | None:
-    """`1,641,216` in bytes, `7.65` in us; None for nan, inf, words and nothing."""
+    """The number in a cell (`1,641,216`, `7.65`) in base units; None for nan, inf, text and empty cells."""
     try:
         value = float(text.replace(",", ""))
     except ValueError:
@@ -74,12 +74,12 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def has_module() -> bool:
-    """Whether `ncu_report` can be imported: PYTHONPATH has the extras/python of an installation."""
+    """Whether `ncu_report` can be imported: PYTHONPATH must contain extras/python of an Nsight Compute."""
     return importlib.util.find_spec("ncu_report") is not None
 
 
 def read_ncu_report(path: Path) -> list[CountedLaunch]:
-    """The launches in a report that `ncu --export` wrote. Raises what the module raises."""
+    """The launches in a report of `ncu --export`. Raises whatever NVIDIA's module raises."""
     module: Any = importlib.import_module("ncu_report")
     return list(_launches(module.load_report(str(path))))
 

@@ -1,7 +1,7 @@
-"""Launches exactly a workload's call, once, in a range of its own: for ncu to count.
+"""Launches every requested call once, in an NVTX range: the program that runs under ncu.
 
-`gate/sandbox/bootstrap.py` starts it, with the file of a HarnessRequest. Before each call stands an empty launch in
-the same range, so that launches can be told apart by call. The last line that is printed is a HarnessAnswer.
+`gate/sandbox/bootstrap.py` starts it with the file of an NcuRequest. In the range, an empty launch precedes every
+call and separates the launches of different calls. The last line of output is an NcuAnswer.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ BATCHES, BATCH = 3, 5
 
 
 def main(path: str) -> None:
-    """Answers one request, whatever the candidate does but crash."""
+    """Runs one request and prints the answer, unless the candidate ends the process."""
     asked = from_json(NcuRequest, Path(path).read_text(), path)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (asked.file_mb << 20,) * 2)
     device = open_device(asked.device)
     if asked.candidate is not None:
-        device.empty_launch()()  # what watches this process opens its files with the first launch
+        device.empty_launch()()  # ncu opens its files at the first launch
         device.synchronize()
         confine_program()
     answer = launch_calls(asked, device)
@@ -46,7 +46,7 @@ def main(path: str) -> None:
 
 
 def launch_calls(asked: NcuRequest, device: Device) -> NcuAnswer:
-    """Makes every call, up to the first that fails."""
+    """Makes the calls, up to the first one that fails."""
     done = 0
     try:
         for call in asked.calls:
@@ -63,7 +63,7 @@ def launch_calls(asked: NcuRequest, device: Device) -> NcuAnswer:
 
 
 def _call(device: Device, call: Call, candidate: str | None) -> None:
-    """As it is timed, but launched directly, and without flushing: ncu does that, before each of its passes."""
+    """One call as in a trial, but uncaptured and without a flush: ncu flushes the caches before every pass."""
     implementation = open_implementation(call.implementation, candidate)
     marker = device.empty_launch()
     execution = Execution(device, implementation, call.workload, random.Random(0))
@@ -78,7 +78,7 @@ def _call(device: Device, call: Call, candidate: str | None) -> None:
 
 @contextlib.contextmanager
 def _counted(device: Device) -> Iterator[None]:
-    """The range that ncu looks at; elsewhere nothing."""
+    """The NVTX range that ncu profiles; no effect on a CPU."""
     if device.kind != "cuda":
         yield
         return
@@ -90,7 +90,7 @@ def _counted(device: Device) -> Iterator[None]:
 
 
 def _ceilings(dtypes: tuple[str, ...]) -> Ceilings:
-    """The best of a few batches: what disturbs one makes it slower."""
+    """Copy bandwidth and matmul throughput: the fastest of a few batches, because disturbances only slow one down."""
     torch.backends.cuda.matmul.allow_tf32 = (
         True  # the fastest that 32-bit inputs can have, as in gate/analysis/roofline.py
     )

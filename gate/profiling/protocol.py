@@ -1,4 +1,4 @@
-"""What is asked of the program under ncu, and what it answers. No torch."""
+"""The request to the program under ncu, and its answer. No torch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from gate.records import Ceilings, Record, Status, Workload
 
 ANSWER = "kernel-gate: "
-"""Begins the last line that the harness prints; an answer follows."""
+"""Prefix of the program's last line of output; the answer follows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Record):
-    """What to call, on what."""
+    """An implementation, and the workload to call it on."""
 
     implementation: str
     workload: Workload
@@ -20,7 +20,7 @@ class Call(Record):
 
 @dataclass(frozen=True, slots=True)
 class NcuRequest(Record):
-    """The calls, in order. With `ceilings`, also what the device can reach."""
+    """The calls, in order. With `ceilings`, the device's peak rates are measured as well."""
 
     device: str
     calls: tuple[Call, ...]
@@ -32,7 +32,7 @@ class NcuRequest(Record):
 
 @dataclass(frozen=True, slots=True)
 class NcuAnswer(Record):
-    """How many calls came to an end, and what ended the next one."""
+    """The number of finished calls, and the failure of the next one."""
 
     status: Status
     done: int

@@ -1,6 +1,6 @@
-"""Profiles for a measurement: the candidate and its baselines on every workload, in one run of ncu for either.
+"""Profiles for a measurement: one run of ncu for the candidate on every workload, and one for its baselines.
 
-They do not share a process: what the candidate does to its own, the baseline's counters do not see.
+They do not share a process: the candidate cannot affect the baseline's counters.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _candidate(settings: Settings, candidate: Candidate, built: Build, workloads
 
 
 def _baselines(settings: Settings, baselines: Mapping[Workload, str]) -> NcuRequest:
-    """SDPA's, which also sees what the device can reach: there is no candidate in its process to disturb it."""
+    """The request for SDPA, with the device's peak rates: its process has no candidate that could disturb them."""
     calls = tuple(Call(name, workload) for workload, name in baselines.items())
     return NcuRequest("cuda", calls, None, settings.limits.file_mb, ceilings=True)
 
@@ -89,7 +89,7 @@ def _machine_code(built: Build | None) -> tuple[MachineCode, ...]:
 
 
 def _with_code(profiles: Sequence[Profile], candidate: Candidate, codes: tuple[MachineCode, ...]) -> list[Profile]:
-    """With the machine code of those kernels that ran, and what kernel.toml claims."""
+    """Adds the machine code of the kernels that ran, and whether kernel.toml claims tensor cores."""
     return [
         replace(each, claims_tensor_cores=candidate.tensor_cores, machine_code=_that_ran(codes, each))
         for each in profiles

@@ -1,4 +1,4 @@
-"""Which kernels a call really runs, and for how long by CUPTI's clock: the third one, next to events and host."""
+"""Traces the kernels of a call, with durations by CUPTI: a third clock, independent of CUDA events and the host's."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gate.runtime.implementations import Implementation
 
 WARM_UPS, LAUNCHES = 3, 10
 MAX_S = 5.0
-"""Of the launches, and of the warm-up: a slow candidate is traced by fewer."""
+"""Time limit of the launches, and of the warm-up: a slow candidate gets fewer launches."""
 MIN_S = 1e-6
 
 
 def trace_call(device: Device, name: str, implementation: Implementation, workload: Workload) -> Trace:
     """The kernels (on a CPU, the operators) of one call of `implementation`, from a warm cache.
 
-    `kernel_ms` is their summed duration per call; None where the profiler saw no kernels.
+    `kernel_ms` is their summed duration per call; None if the profiler recorded no kernels.
     """
     execution = Execution(device, implementation, workload, random.Random(0))
     execution.refresh(1)
@@ -36,7 +36,7 @@ def trace_call(device: Device, name: str, implementation: Implementation, worklo
 
 
 def _warm_up(execution: Execution) -> int:
-    """Three calls, or those that fit MOST_S; returns how many launches to trace by what the last of them took."""
+    """Up to three calls within MAX_S; returns the number of launches to trace, by the time of the last call."""
     begun = time.perf_counter()
     for _ in range(WARM_UPS):
         started = time.perf_counter()

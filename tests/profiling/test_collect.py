@@ -81,7 +81,7 @@ def test_an_ncu_that_knows_all_that_is_asked_of_it_is_run_once(ncu, tmp_path):
 
 def test_what_this_version_does_not_know_is_missing_and_says_so(ncu, tmp_path):
     (small, *_) = profile_calls(ncu(REFUSE, listed="gpu__time_duration Counter ns time"), REQUEST)
-    assert small.missing["tensor_instructions"] == "this version of Nsight Compute knows no such metric"
+    assert small.missing["tensor_instructions"] == "this version of Nsight Compute does not have the metric"
     asked = (tmp_path / "calls").read_text().splitlines()[1]
     assert "gpu__time_duration.sum" in asked
     assert "sm__pipe_tensor" not in asked
@@ -92,7 +92,7 @@ def test_an_ncu_is_asked_once_what_it_knows(ncu, tmp_path):
     profile_calls(profiler, REQUEST)
     (tmp_path / "queried").unlink()
     (small, *_) = profile_calls(profiler, REQUEST)
-    assert small.missing["tensor_instructions"] == "this version of Nsight Compute knows no such metric"
+    assert small.missing["tensor_instructions"] == "this version of Nsight Compute does not have the metric"
     assert len((tmp_path / "calls").read_text().splitlines()) == 3
     assert not (tmp_path / "queried").exists()
 
@@ -124,7 +124,7 @@ TROUBLES = {
     "concurrently collecting profiling data.": (Status.ENVIRONMENT, "dcgmi profile --pause"),
     "==ERROR== Failed to open lock file /tmp/nsight-compute-lock": (Status.ENVIRONMENT, "set TMPDIR"),
     "==ERROR== Cuda driver is not compatible with Nsight Compute.": (Status.ENVIRONMENT, "update the driver"),
-    "==WARNING== No kernels were profiled.": (Status.CRASHED, "launched by the call itself"),
+    "==WARNING== No kernels were profiled.": (Status.CRASHED, "the call itself must launch the kernel"),
     '==ERROR== Failed to profile "attend" in process 7': (Status.CRASHED, "cannot be replayed"),
     "==ERROR== The application returned an error code (11).": (Status.CRASHED, "kernel-gate run"),
 }
@@ -174,7 +174,7 @@ def test_a_program_that_never_answers_leaves_the_calls_before_its_last(ncu):
     cut = FULL.read_text().rsplit('"22"', 1)[0]  # the last call's kernel was not reached
     seen = profile_calls(ncu(broken, recorded=cut), REQUEST)
     assert [each.measured for each in seen] == [True, True, False]
-    assert "gave up on a kernel" in seen[2].message
+    assert "could not profile a kernel" in seen[2].message
 
 
 def test_a_call_that_was_counted_in_part_is_not_measured(ncu):
@@ -215,7 +215,7 @@ def test_ncu_that_does_not_run_says_so(server, tmp_path, monkeypatch):
 def test_the_recorded_failure_is_explained():
     status, reason = explain(FULL.read_text()) or (None, "")
     assert status is Status.CRASHED
-    assert reason.startswith("it gave up on a kernel")
+    assert reason.startswith("ncu could not profile a kernel")
 
 
 def test_the_harness_makes_every_call_of_a_request():

@@ -44,7 +44,7 @@ def test_either_a_candidate_or_a_backend_is_named(kernel_gate, options):
 
 def test_a_cpu_has_no_counters(kernel_gate):
     said = kernel_gate("profile", "--impl", "cpu_tiled")
-    assert (said.code, "use cuda" in said.complaint) == (64, True)
+    assert (said.code, "use --device cuda" in said.complaint) == (64, True)
 
 
 def test_the_table_has_both_sides_and_what_differs():
