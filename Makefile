@@ -11,10 +11,10 @@ bench: .venv/.installed
 	$(BIN)/kernel-gate run --impl $(IMPL) --advisory --out artifacts
 
 test: .venv/.installed-test
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 test-slow: .venv/.installed-test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto -m slow
 
 lint: .venv/.installed-lint
 	$(BIN)/ruff check .

@@ -12,6 +12,8 @@ from gate.candidates.registry import find_candidate
 from gate.records import Status
 from tests.support.cuda_candidate import needs_nvcc
 
+pytestmark = pytest.mark.xdist_group("dependencies")  # one build serves many
+
 CODE = """
 #include "attention.h"
 #include "beside.h"

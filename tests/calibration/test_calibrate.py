@@ -20,6 +20,8 @@ from gate.calibration.rival_rules import (
 )
 from gate.errors import BadInputError
 
+pytestmark = pytest.mark.xdist_group("calibration")  # one replay serves many
+
 RECORDING = Path(__file__).parents[2] / "baselines/nvidia-h200/calibration/h200_replicates.npz"
 RNG = np.random.default_rng(12)
 

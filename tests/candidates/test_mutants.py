@@ -23,6 +23,8 @@ from gate.settings.model import Settings
 from tests.candidates.mutants import cuda, wrong
 from tests.candidates.mutants.registry import write_registry
 
+pytestmark = pytest.mark.xdist_group("mutants")  # one answer serves many
+
 REQUIRED = load_settings(Path(__file__).parents[2] / "gate.toml").required
 WORKLOADS = list(
     dict.fromkeys(replace(each, batch=1, heads=2) for kind in ("cpu", "cuda") for each in REQUIRED(kind))

@@ -13,6 +13,8 @@ from gate.records import EXIT_CODES, Outcome
 from gate.verdict.evidence_file import load_evidence
 from tests.support import examples
 
+pytestmark = pytest.mark.xdist_group("run")  # one run serves most
+
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "schema" / "run-2.json").read_text())
 WORDS = {outcome.value.upper(): code for outcome, code in EXIT_CODES.items()}
