@@ -27,7 +27,7 @@ class KernelChange(Record):
 
     kernel: str
     architecture: str
-    what: str
+    change: str
     """added, removed, changed, or moved (other instructions, but equal counts of each kind)."""
     counts: dict[str, tuple[int, int]]
 

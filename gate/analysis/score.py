@@ -35,11 +35,11 @@ NOT_PROFILED = "not measured; measure with --ncu"
 
 @dataclass(frozen=True, slots=True)
 class Term(Record):
-    """One part of the score. `points` is None if it is not measured; `seen` then holds the reason."""
+    """One part of the score. `points` is None if it is not measured; `evidence` then holds the reason."""
 
     name: str
     points: float | None
-    seen: str
+    evidence: str
 
 
 @dataclass(frozen=True, slots=True)

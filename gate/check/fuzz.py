@@ -69,7 +69,7 @@ class FuzzFailure(Record):
     device: str
     first: CheckedCase
     shrunk: CheckedCase
-    again: bool
+    reproduced: bool
     """Whether the case failed again in a separate process, with the same seed."""
     probes: int
     kind: Literal["fuzz_failure"] = "fuzz_failure"

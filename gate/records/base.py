@@ -1,4 +1,4 @@
-"""What all records share: how they refuse what makes no sense, and how a stage may end."""
+"""What all records share: the check of their values, and the ways in which a stage can end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import ClassVar, Final, Literal
 SchemaVersion = Literal[2]
 SCHEMA_VERSION: Final[SchemaVersion] = 2
 MIN_MS, MAX_MS = 1e-9, 1e9
-"""A time is a picosecond at least and eleven days at most: what lies beyond overflows, and no clock reads it."""
+"""From a picosecond to eleven days: no clock reads other times, and arithmetic with them would overflow."""
 MAX_COUNT = 1e18
-"""Of whatever is counted: more than any counter holds, and far from where arithmetic overflows."""
+"""The largest count: larger than any counter holds, and far below the overflow of arithmetic."""
 
 
 class Status(StrEnum):
@@ -30,35 +30,35 @@ class Status(StrEnum):
 
 
 class Record:
-    """Base of all records: JSON with unknown fields, NaN or infinity is refused (read by pydantic)."""
+    """Base of all records: pydantic reads them, and refuses JSON with an unknown field, NaN or infinity."""
 
     __slots__ = ()
     __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False}
 
 
 def require(condition: bool, message: str) -> None:
-    """Raises ValueError with the message where the condition does not hold."""
+    """Raises ValueError with the message if the condition is false."""
     if not condition:
         raise ValueError(message)
 
 
 def require_form(text: str | None, form: str, description: str) -> None:
-    """Raises ValueError for a text that does not match the regular expression `form`; None is not recorded."""
+    """Raises ValueError if the text does not match the regular expression `form`; None means not recorded."""
     require(text is None or re.fullmatch(form, text) is not None, f"{description}, not {text!r}")
 
 
 def require_commit(commit: str | None) -> None:
-    """Raises ValueError for what is no full git commit; None is not recorded."""
+    """Raises ValueError if this is not a full git commit; None means not recorded."""
     require_form(commit, r"[0-9a-f]{40}|[0-9a-f]{64}", "a commit has 40 or 64 hexadecimal digits")
 
 
 def require_times(times: Iterable[float]) -> None:
-    """Raises ValueError for a time, in ms, that no clock reads."""
-    within = all(MIN_MS <= each <= MAX_MS for each in times)
+    """Raises ValueError for a time in ms outside of MIN_MS to MAX_MS."""
+    within = all(MIN_MS <= time <= MAX_MS for time in times)
     require(within, f"a time lies between {MIN_MS:g} and {MAX_MS:g} ms")
 
 
 def require_counts(counts: Iterable[float | None], least: float = 0) -> None:
-    """Raises ValueError for a count that nothing can have; None is one that was not read."""
-    within = all(each is None or least <= each <= MAX_COUNT for each in counts)
-    require(within, f"what is counted lies between {least:g} and {MAX_COUNT:g}")
+    """Raises ValueError for a count below `least` or over MAX_COUNT; None means not measured."""
+    within = all(count is None or least <= count <= MAX_COUNT for count in counts)
+    require(within, f"a count lies between {least:g} and {MAX_COUNT:g}")

@@ -1,4 +1,4 @@
-"""What a build makes of a candidate, and what the device's compiler says of each kernel in it."""
+"""A candidate's build, and the resources of its kernels as the compiler reports them."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from gate.records.occupancy import MAX_THREADS, Occupancy, occupancy
 
 @dataclass(frozen=True, slots=True)
 class KernelResources(Record):
-    """What one kernel takes on one architecture, as ptxas reports it."""
+    """The resources of one kernel on one architecture, as ptxas reports them."""
 
     kernel: str
-    """As in the source, without its parameters."""
+    """The name in the source, without parameters."""
     architecture: str
-    """As `architectures` has it: 8.9, 9.0a."""
+    """As in `architectures`: 8.9, 9.0a."""
     registers: int | None
-    """A thread; None for a function that kernels call, whose registers are counted with theirs."""
+    """Per thread; None for a function that kernels call, because theirs include its registers."""
     shared_bytes: int
-    """A block's static shared memory."""
+    """Static, per block."""
     spill_store_bytes: int
     spill_load_bytes: int
     stack_bytes: int
     threads: int | None = None
-    """A block's, by kernel.toml or else by __launch_bounds__; None where neither says."""
+    """Per block, from kernel.toml or else from __launch_bounds__; None if neither has it."""
     dynamic_shared_bytes: int | None = 0
-    """A block's, by kernel.toml; None where it is given some, and nothing says how much."""
+    """Per block, from kernel.toml; None if the kernel uses some and nothing says how much."""
     occupancy: float | None = None
-    """The share of a multiprocessor's warps that it can fill; computed on construction, for readers of the JSON."""
+    """The share of a multiprocessor's warps that it can fill; computed, for readers of the JSON."""
 
     def __post_init__(self) -> None:
         require_counts((self.registers, self.shared_bytes, self.dynamic_shared_bytes, self.stack_bytes))
@@ -42,7 +42,7 @@ class KernelResources(Record):
 
     @property
     def filled(self) -> Occupancy | None:
-        """Its occupancy, and what limits it; None for what is no kernel, and where the architecture is unknown."""
+        """The occupancy and its limit; None for a function that is no kernel, and for an unknown architecture."""
         if self.registers is None:
             return None
         shared = self.shared_bytes + (self.dynamic_shared_bytes or 0)
@@ -50,18 +50,18 @@ class KernelResources(Record):
 
     @property
     def known(self) -> bool:
-        """Whether all is known that occupancy depends on; where not, it is at most what is computed."""
+        """Whether everything that occupancy depends on is known; if not, the computed occupancy is an upper bound."""
         return self.threads is not None and self.dynamic_shared_bytes is not None
 
     @property
     def spill_bytes(self) -> int:
-        """Moved to and from local memory for want of registers."""
+        """Bytes moved to and from local memory because registers did not suffice."""
         return self.spill_store_bytes + self.spill_load_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Build(Record):
-    """A candidate turned into something that can be called. `library` is absent for Python candidates."""
+    """The build of a candidate. `library` is absent for Python candidates."""
 
     impl: str
     status: Status
@@ -74,7 +74,7 @@ class Build(Record):
     config: Mapping[str, int] = field(default_factory=dict)
     """The value of each of the candidate's tunables."""
     architectures: tuple[str, ...] = ()
-    """What a CUDA candidate was compiled for."""
+    """The architectures that a CUDA candidate was compiled for."""
     resources: tuple[KernelResources, ...] = ()
     files_sha256: str | None = None
     """Of the names and contents of all files in the candidate's folder, before the build; null: not recorded."""
@@ -84,12 +84,12 @@ class Build(Record):
         allowed = {Status.OK, Status.BUILD_FAILED, Status.TIMED_OUT, Status.UNSUPPORTED, Status.ENVIRONMENT}
         require(self.status in allowed, f"a build cannot end as {self.status}")
         require(self.status is Status.OK or self.library is None, "a build that failed has no library")
-        require(self.status is Status.OK or bool(self.message), "a build that failed says why")
+        require(self.status is Status.OK or bool(self.message), "a build that failed has a message")
 
     def as_evidence(self) -> Build:
-        """What a measurement keeps: a library's path means nothing elsewhere, nor do the commands that made it.
+        """The build as a measurement keeps it: without the library's path and the compiler's commands.
 
-        A build that failed keeps its log: there are the compiler's words.
+        A build that failed keeps its log, which has the compiler's messages.
         """
         return replace(self, library=None, log="") if self.status is Status.OK else self
 
@@ -109,7 +109,7 @@ class MergeBase(Record):
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits(Record):
-    """The most that any kernel may take, on any architecture; None allows whatever it takes."""
+    """The limits of every kernel on every architecture; None means no limit."""
 
     max_registers: int | None = None
     max_spill_bytes: int | None = None
@@ -121,17 +121,17 @@ class ResourceLimits(Record):
             require(limit is None or limit >= 0, f"a limit is at least 0, not {limit}")
 
     def broken_by(self, resources: tuple[KernelResources, ...]) -> tuple[str, ...]:
-        """What takes more than it may, one line each."""
-        return tuple(line for each in resources for line in self._broken_by(each))
+        """The kernels that exceed a limit, one line for each limit."""
+        return tuple(line for kernel in resources for line in self._broken_by(kernel))
 
-    def _broken_by(self, each: KernelResources) -> list[str]:
+    def _broken_by(self, kernel: KernelResources) -> list[str]:
         taken = (
-            (each.registers, self.max_registers, "registers"),
-            (each.spill_bytes, self.max_spill_bytes, "bytes of spills"),
-            (each.stack_bytes, self.max_stack_bytes, "bytes of stack"),
+            (kernel.registers, self.max_registers, "registers"),
+            (kernel.spill_bytes, self.max_spill_bytes, "bytes of spills"),
+            (kernel.stack_bytes, self.max_stack_bytes, "bytes of stack"),
         )
         return [
-            f"{each.kernel} takes {seen} {what} on {each.architecture}, and may take {limit}"
+            f"{kernel.kernel} takes {seen} {what} on {kernel.architecture}, and may take {limit}"
             for seen, limit, what in taken
             if seen is not None and limit is not None and seen > limit
         ]

@@ -1,4 +1,4 @@
-"""What a check asks of a candidate: a workload, what its inputs are like, and how they lie in memory."""
+"""One case of a check: a workload, the distribution of its inputs, and their memory layout."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONTIGUOUS: Layout = "contiguous"
 
 @dataclass(frozen=True, slots=True)
 class Case(Record):
-    """One thing to check: gate/runtime/inputs.py fills `distribution`, guarded_tensor.py there lays out `layout`."""
+    """One case: gate/runtime/inputs.py draws `distribution`, and gate/runtime/guarded_tensor.py makes `layout`."""
 
     workload: Workload
     distribution: Distribution = NORMAL
@@ -28,5 +28,5 @@ class Case(Record):
             require(value in known, f"{name} is one of {', '.join(known)}, not {value}")
 
     def __str__(self) -> str:
-        unusual = [each for each in (self.distribution, self.layout) if each not in (NORMAL, CONTIGUOUS)]
+        unusual = [name for name in (self.distribution, self.layout) if name not in (NORMAL, CONTIGUOUS)]
         return " ".join([str(self.workload), *unusual])

@@ -1,4 +1,4 @@
-"""Records to JSON and back. Nothing that contradicts itself is read."""
+"""Records to JSON and back. A record that contradicts itself is refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def to_json(record: Record, *, indent: int | None = None) -> str:
 
 
 def from_json(kind: type[R], text: str | bytes, source: str) -> R:
-    """A record of `kind` from JSON. `source` names where the text came from, for the errors' messages.
+    """A record of `kind` from JSON. `source` names the origin of the text in error messages.
 
     Raises MalformedFileError, SchemaVersionError, NonFiniteNumberError or InconsistentFileError.
     """
@@ -79,7 +79,7 @@ def records_from_json(kind: type[R], content: bytes, source: str) -> tuple[R, ..
 
 def _refuse(error: ValidationError, source: str) -> NoReturn:
     every = error.errors()
-    versions = [each["input"] for each in every if each["loc"] == ("schema_version",)]
+    versions = [detail["input"] for detail in every if detail["loc"] == ("schema_version",)]
     if versions:
         raise errors.SchemaVersionError(f"{source} has schema_version {versions[0]}; {OTHER_VERSION}") from error
     first = every[0]

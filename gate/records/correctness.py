@@ -1,4 +1,4 @@
-"""Whether an answer was right, what was looked at to say so, and where it was not."""
+"""Whether an output is correct, which checks were made, and where it is wrong."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from gate.records.base import Record, Status, require, require_times
 
 MAX_BLOCKS = 16
-"""Along each side of a map of where an answer is wrong."""
+"""The largest number of rows, and of columns, of an error map."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check(Record):
-    """One thing that was looked at, and what was seen."""
+    """One check and its evidence."""
 
     name: str
     passed: bool
@@ -21,10 +21,10 @@ class Check(Record):
 
 @dataclass(frozen=True, slots=True)
 class Fault(Record):
-    """Where an answer is wrong: the worst head, and in it all rows and columns that hold something wrong.
+    """Where an output is wrong: the worst head, and the range of its rows and columns with a wrong element.
 
-    `by_head` is coarse over batch × heads, `by_row` over seq_len × head_dim of the worst head: of each block the
-    largest error, in limits, so that up to 1 is right; None where something is NaN, infinite or was not written.
+    `by_head` divides batch × heads into blocks, `by_row` seq_len × head_dim of the worst head. A block has the
+    largest ratio of error to limit: at most 1 is correct; None if an element is NaN, infinite or was not written.
     """
 
     batch: int
@@ -33,11 +33,11 @@ class Fault(Record):
     """The first and the last."""
     columns: tuple[int, int]
     wrong_heads: int
-    """Of all heads in the batch, how many hold something wrong."""
+    """The number of heads in the batch with a wrong element."""
     by_head: tuple[tuple[float | None, ...], ...]
     by_row: tuple[tuple[float | None, ...], ...]
     inputs: str = ""
-    """On which inputs, where not on the first: `on other inputs`."""
+    """On which inputs, such as `on other inputs`; empty for the first inputs."""
 
     def __post_init__(self) -> None:
         for grid in (self.by_head, self.by_row):
@@ -47,11 +47,11 @@ class Fault(Record):
 
 @dataclass(frozen=True, slots=True)
 class Correctness(Record):
-    """A candidate's answer on one workload, held against the float64 reference.
+    """A candidate's output on one workload, compared with the float64 reference.
 
-    `max_abs_err` is absent where the output held no finite number to compare; `sdpa_max_abs_err` is what SDPA itself
-    errs by on the same inputs, or may by rounding alone: the second rule of the tolerance is built on it. Both are of
-    the inputs that the case asks for, and not of the harder ones that are looked at besides.
+    `max_abs_err` is absent if the output has no finite number. `sdpa_max_abs_err` is SDPA's own error on the same
+    inputs, or the error of rounding alone if that is larger; the second rule of the tolerance uses it. Both belong to
+    the inputs of the case, and not to the additional, harder inputs.
     """
 
     status: Status
@@ -61,7 +61,7 @@ class Correctness(Record):
     sdpa_max_abs_err: float | None = None
     fault: Fault | None = None
     call_ms: float | None = None
-    """The shortest of the candidate's calls, by the host's clock in its own process: says how long a trial takes."""
+    """The candidate's shortest call by the host's clock in its own process: an estimate of how long a trial takes."""
 
     def __post_init__(self) -> None:
         require_times(() if self.call_ms is None else (self.call_ms,))
@@ -72,10 +72,10 @@ class Correctness(Record):
             measured = self.max_abs_err is not None and self.sdpa_max_abs_err is not None
             require(measured, "status ok needs the errors of candidate and SDPA")
         else:
-            require(bool(self.message), "a failed check says why")
+            require(bool(self.message), "a check that is not ok has a message")
             require(self.status is not Status.INCORRECT or bool(failed), "incorrect needs a failed check")
 
 
 def block_size(length: int) -> int:
-    """How many rows, or columns, one character of a map stands for."""
+    """The number of rows, or columns, that one character of an error map stands for."""
     return -(-length // MAX_BLOCKS)

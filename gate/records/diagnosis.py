@@ -1,4 +1,4 @@
-"""What `doctor` looked for."""
+"""What `doctor` found."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from gate.records.base import SCHEMA_VERSION, Record, SchemaVersion
 
 @dataclass(frozen=True, slots=True)
 class Finding(Record):
-    """What was found, and the remedy where it is not as it should be (`present`).
+    """One finding; if it is not `present`, `remedy` says what to do.
 
-    `needed` says whether the chosen device cannot do without.
+    `needed`: without it nothing can be measured on the chosen device.
     """
 
     item: str
     present: bool
-    seen: str
+    evidence: str
     remedy: str
     needed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Examination(Record):
-    """All that was looked for, to judge candidates on a device."""
+    """All findings on a machine that is to judge candidates on this device."""
 
     device: str
     findings: tuple[Finding, ...]
@@ -33,5 +33,5 @@ class Examination(Record):
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """What the device cannot do without."""
-        return tuple(each.item for each in self.findings if each.needed and not each.present)
+        """Whatever is needed and absent."""
+        return tuple(finding.item for finding in self.findings if finding.needed and not finding.present)

@@ -1,4 +1,4 @@
-"""What was seen: environment, build, checks and raw samples, without judgement."""
+"""The evidence: environment, build, checks and raw samples, without judgement."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ BASELINE, BASELINE_AGAIN, CANDIDATE, EMPTY = "baseline", "baseline_again", "cand
 
 @dataclass(frozen=True, slots=True)
 class Environment(Record):
-    """What the measurement ran on. `flags` is how PyTorch computes, `sdpa_backend` what was chosen as the baseline.
+    """The machine and the software that measured. `flags` are PyTorch's numerics settings.
 
-    Where that differs from workload to workload, all of them: `cudnn, flash`.
+    `sdpa_backend` is the baseline; if it differs between workloads, all backends are listed: `cudnn, flash`.
     """
 
     created_at: str
@@ -63,7 +63,7 @@ class Environment(Record):
 
 @dataclass(frozen=True, slots=True)
 class Arm(Record):
-    """One thing timed in a trial: its role, and what plays it (an IMPL, `sdpa:flash`, `empty`)."""
+    """One thing timed in a trial: its role, and its implementation (an IMPL, `sdpa:flash`, `empty`)."""
 
     name: str
     implementation: str
@@ -71,7 +71,7 @@ class Arm(Record):
 
 @dataclass(frozen=True, slots=True)
 class ClockPair(Record):
-    """The same batch of launches by the device's clock and by the host's, in milliseconds."""
+    """One batch of launches, timed by the device's clock and by the host's."""
 
     device_ms: float
     host_ms: float
@@ -84,9 +84,9 @@ class ClockPair(Record):
 
 @dataclass(frozen=True, slots=True)
 class Replicate(Record):
-    """A fresh process's samples. `times_ms[round][arm]`, rounds in the order taken, arms in the trial's order.
+    """The samples of a fresh process: `times_ms[round][arm]`, rounds in the order taken, arms in the trial's order.
 
-    `seed` fixes the order in which arms were created and, within each round, timed.
+    `seed` determines the order in which arms are created and, within each round, timed.
     """
 
     seed: int
@@ -95,7 +95,7 @@ class Replicate(Record):
     seconds: float
     peak_bytes: int
     clocks: Mapping[str, ClockPair] = field(default_factory=dict)
-    """Per arm, one batch of launches by two clocks."""
+    """Per arm, one batch of launches timed by two clocks."""
     uncaptured: tuple[str, ...] = ()
     """Arms that could not be captured in a CUDA graph, so each call was launched by the host."""
     telemetry: Telemetry | None = None
@@ -115,7 +115,7 @@ class Replicate(Record):
 
 @dataclass(frozen=True, slots=True)
 class Trial(Record):
-    """All replicates of one workload: the raw evidence. `timing` names how the clock was read."""
+    """All replicates of one workload: the raw evidence. `timing` names the method of timing."""
 
     status: Status
     arms: tuple[Arm, ...]
@@ -126,7 +126,7 @@ class Trial(Record):
     interim_replicates: tuple[int, ...] = ()
     """The planned interim analyses: numbers of replicates after which it could stop. Empty: none was planned."""
     planned_rounds: int | None = None
-    """How many rounds every replicate was to have, where not so many fit its time limit; else None."""
+    """The number of rounds as planned, if fewer fit the time limit of a replicate; else None."""
     median_ms: Mapping[str, float] = field(default_factory=dict)
     """Per arm, over all samples; computed on construction, for readers of the JSON."""
 
@@ -149,12 +149,12 @@ class Trial(Record):
             stopped = not planned or len(self.replicates) in planned
             require(stopped, f"the trial has {len(self.replicates)} replicates, and could stop at {planned} only")
         else:
-            require(bool(self.message), "a trial that failed says why")
+            require(bool(self.message), "a trial that is not ok has a message")
         self._settle_medians()
 
     def samples(self, arm: str) -> list[list[float]]:
-        """Times in ms of one arm: a list of rounds per replicate."""
-        index = [each.name for each in self.arms].index(arm)
+        """Times of one arm in ms: per replicate, a list over rounds."""
+        index = [timed.name for timed in self.arms].index(arm)
         return [[times[index] for times in replicate.times_ms] for replicate in self.replicates]
 
     def has(self, *arms: str) -> bool:
@@ -162,8 +162,8 @@ class Trial(Record):
         return set(arms) <= {arm.name for arm in self.arms}
 
     def implementation(self, arm: str) -> str:
-        """What played this arm."""
-        return next(each.implementation for each in self.arms if each.name == arm)
+        """The implementation that this arm timed."""
+        return next(timed.implementation for timed in self.arms if timed.name == arm)
 
     def _settle_medians(self) -> None:
         medians: dict[str, float] = {}
@@ -179,20 +179,20 @@ class Trial(Record):
 
 @dataclass(frozen=True, slots=True)
 class Trace(Record):
-    """What a profiler saw of one implementation: kernels in the order of their first launch, and ms per call."""
+    """The profiler's trace of one implementation: kernels in the order of their first launch, and ms per call."""
 
     implementation: str
     kernels: tuple[str, ...] = ()
     kernel_ms: float | None = None
     refusal: str = ""
-    """Why this implementation cannot compute the workload; empty where it can."""
+    """Why this implementation cannot compute the workload; empty if it can."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation(Record):
-    """Everything seen of a candidate on one workload; what follows a failed stage is absent.
+    """All evidence of a candidate on one workload; the stages after one that failed are absent.
 
-    `sdpa` is the trial of SDPA's backends that chose the baseline, where the baseline was to be the best.
+    `sdpa` is the trial of SDPA's backends that chose the fastest as the baseline, if `best` was asked for.
     """
 
     workload: Workload
@@ -204,12 +204,12 @@ class Evaluation(Record):
     profiles: tuple[Profile, ...] = ()
 
     def profile(self, implementation: str) -> Profile | None:
-        """Its counters, or why there are none; None where nobody asked for them."""
-        return next((each for each in self.profiles if each.implementation == implementation), None)
+        """The counters of an implementation, or why there are none; None if none were asked for."""
+        return next((profile for profile in self.profiles if profile.implementation == implementation), None)
 
     def trace(self, implementation: str) -> Trace | None:
-        """What was seen of an implementation, if it was looked at."""
-        return next((each for each in self.traces if each.implementation == implementation), None)
+        """The trace of an implementation, if there is one."""
+        return next((trace for trace in self.traces if trace.implementation == implementation), None)
 
     def __post_init__(self) -> None:
         failed = self.correctness is not None and self.correctness.status is not Status.OK
@@ -218,7 +218,7 @@ class Evaluation(Record):
 
 @dataclass(frozen=True, slots=True)
 class Measurement(Record):
-    """The evidence, without judgement: what was asked (`workloads`), built, checked and timed."""
+    """The evidence without judgement: what was asked for (`workloads`), built, checked and timed."""
 
     environment: Environment
     workloads: tuple[Workload, ...]
@@ -226,9 +226,9 @@ class Measurement(Record):
     build: Build | None = None
     evaluations: tuple[Evaluation, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Where the time went, by stage."""
+    """The time that each stage took."""
     baseline: str | None = None
-    """Which SDPA backend was to be beaten, by name or as `best`; None where nobody said."""
+    """The SDPA backend that is to be beaten, by name or as `best`; None if none was named."""
     commit: str | None = None
     """The commit that the candidate's files are of, in full. Null: not recorded."""
     run_id: int | None = None
@@ -246,10 +246,11 @@ class Measurement(Record):
         require(bool(self.workloads), "a measurement asks for at least one workload")
         require(self.impl == (self.build and self.build.impl), "a candidate has its own build, and SDPA has none")
         if self.build is not None and self.build.status is not Status.OK:
-            require(not self.evaluations, "what was not built cannot be evaluated")
+            require(not self.evaluations, "a candidate without a build is not evaluated")
         seen = [evaluation.workload for evaluation in self.evaluations]
         require(len(set(seen)) == len(seen), "a workload is evaluated once")
-        require(set(seen) <= set(self.workloads), "what was not asked for is not evaluated")
-        trials = [each.trial for each in self.evaluations if each.trial and each.trial.has(CANDIDATE)]
+        require(set(seen) <= set(self.workloads), "only workloads that were asked for are evaluated")
+        every = (evaluation.trial for evaluation in self.evaluations)
+        trials = [trial for trial in every if trial and trial.has(CANDIDATE)]
         played = {trial.implementation(CANDIDATE) for trial in trials}
         require(played <= {self.impl}, f"{self.impl} is timed as itself, and not {', '.join(sorted(played))}")

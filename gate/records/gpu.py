@@ -1,7 +1,7 @@
-"""What the driver says of a GPU: what it is, how it fares at one moment, and what disturbed it between two.
+"""What the driver reports of a GPU: its model, its state at one moment, and what disturbed it between two moments.
 
-Whatever NVML may answer with "not supported" (WSL, a virtual GPU, a MIG slice) is optional, and None then means "not
-measured": never zero, nor none at all.
+NVML answers some queries with "not supported" (WSL, a virtual GPU, a MIG slice). Such a field is None, which means
+not measured; it is never zero.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from fractions import Fraction
 from gate.records.base import Record, require, require_counts
 
 DISTURBING_REASONS = ("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown")
-"""Throttle reasons that come and go with heat and supply. The others are how the card is set up or normally works:
-idle, clocks that were chosen, sync boost, and the power cap, which hard work reaches on a healthy card."""
+"""Throttle reasons that depend on heat and power supply. The others are normal for a healthy card: idle, chosen
+clocks, sync boost, and the power cap, which a heavy load reaches."""
 DISTURBING_POLICIES = ("thermal", "board_limit")
 """Violation counters of the same causes; a power brake counts as board limit."""
 CAPPED_POLICIES = ("power", "reliability", "sync_boost")
@@ -24,18 +24,18 @@ COUNTERS = (
     "throttle_reasons", "throttled_ns", "foreign_processes", "ecc_errors", "sm_clock_mhz", "memory_clock_mhz",
     "temperature_c", "power_w",
 )  # fmt: skip
-"""What a look at a GPU reads, and what some GPUs do not tell; `recovery_action` is younger than many drivers."""
+"""Fields of GpuState that some GPUs do not report. Without `recovery_action`: many drivers are older than it."""
 NO_ACTION = "none"
 FAR_BELOW = Fraction(3, 4)
-"""Of the highest SM clock; a file may claim one that no float holds. Clocks
-that the maker calls sustained are at 0.78 of it (L4, A100) or above."""
+"""As a share of the highest SM clock. Clocks that NVIDIA calls sustained are at 0.78 of it (L4, A100) or above. It is
+a fraction, because a file may claim a clock that no float holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu(Record):
-    """A GPU and its set-up. `uuid_hash` tells two of one model apart without naming either.
+    """A GPU and its configuration. `uuid_hash` tells two GPUs of one model apart without their serial numbers.
 
-    `cuda`, `cudnn` and `triton` are the versions that PyTorch runs with, and `driver` that of the kernel module.
+    `cuda`, `cudnn` and `triton` are the versions that PyTorch uses; `driver` is the version of the kernel module.
     """
 
     model: str
@@ -67,17 +67,17 @@ class Gpu(Record):
 
     @property
     def capability(self) -> tuple[int, int]:
-        """The compute capability as numbers, which compare as they should."""
+        """The compute capability as (major, minor)."""
         major, minor = map(int, self.compute_capability.split("."))
         return major, minor
 
 
 @dataclass(frozen=True, slots=True)
 class GpuState(Record):
-    """One look at a GPU. What is None was not measured; no throttle reasons at all are an empty tuple.
+    """The state of a GPU at one moment. None means not measured; an empty tuple of throttle reasons means none.
 
-    `throttled_ns` has, per policy, how long it held the clocks down since the driver was loaded; `ecc_errors` counts
-    those that could not be corrected. `recovery_action` is what the driver says the GPU needs: "none", where nothing.
+    `throttled_ns` is, per policy, the time for which it lowered the clocks since the driver was loaded. `ecc_errors`
+    counts uncorrectable errors. `recovery_action` is the driver's own request, or "none".
     """
 
     sm_clock_mhz: int | None = None
@@ -96,17 +96,17 @@ class GpuState(Record):
 
     @property
     def slowed_by(self) -> tuple[str, ...]:
-        """The throttle reasons of now that make a timing worthless."""
+        """The current throttle reasons that make a timing worthless."""
         return tuple(reason for reason in DISTURBING_REASONS if reason in (self.throttle_reasons or ()))
 
     @property
     def needs(self) -> str | None:
-        """What the driver asks for before the GPU can be relied on; None where it asks for nothing."""
+        """The recovery that the driver requests before the GPU can be trusted; None if it requests nothing."""
         return None if self.recovery_action == NO_ACTION else self.recovery_action
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
-        """Of `COUNTERS`, those that the driver did not tell; `throttled_ns` if one that disturbs is absent."""
+        """The `COUNTERS` that the driver did not report; `throttled_ns` if a disturbing policy has no counter."""
         absent = {name for name in COUNTERS if getattr(self, name) is None}
         if any(self.throttled_ns.get(policy) is None for policy in DISTURBING_POLICIES):
             absent.add("throttled_ns")
@@ -115,16 +115,16 @@ class GpuState(Record):
 
 @dataclass(frozen=True, slots=True)
 class Telemetry(Record):
-    """The GPU just before and just after a replicate. What happened between shows in counters alone."""
+    """The GPU just before and just after a replicate. Only counters show what happened in between."""
 
     before: GpuState
     after: GpuState
 
     @property
     def disturbances(self) -> tuple[str, ...]:
-        """Why the replicate must be repeated; empty where nothing speaks against it."""
+        """Why the replicate must be repeated; empty if nothing disturbed it."""
         slowed = dict.fromkeys((*self.before.slowed_by, *self.after.slowed_by, *self._grown(DISTURBING_POLICIES)))
-        foreign = max(look.foreign_processes or 0 for look in self._looks)
+        foreign = max(state.foreign_processes or 0 for state in self._states)
         action = self.after.needs or self.before.needs
         return (
             *((f"throttled ({', '.join(slowed)})",) if slowed else ()),
@@ -135,31 +135,31 @@ class Telemetry(Record):
 
     @property
     def unmeasured(self) -> tuple[str, ...]:
-        """Of `COUNTERS`, those that were not read at both ends."""
-        return tuple(name for name in COUNTERS if any(name in look.unmeasured for look in self._looks))
+        """The `COUNTERS` that were not measured both before and after."""
+        return tuple(name for name in COUNTERS if any(name in state.unmeasured for state in self._states))
 
     def unexplained_clocks_mhz(self, highest_mhz: int) -> tuple[int, ...]:
-        """SM clocks far below the highest, at which the driver said that nothing held the clock down."""
-        unexplained = (look.sm_clock_mhz for look in self._looks if look.throttle_reasons == ())
+        """SM clocks far below the highest for which the driver gives no throttle reason."""
+        unexplained = (state.sm_clock_mhz for state in self._states if state.throttle_reasons == ())
         return tuple(clock for clock in unexplained if clock is not None and clock < FAR_BELOW * highest_mhz)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader should know of a replicate that counts all the same."""
-        hottest = max((look.temperature_c for look in self._looks if look.temperature_c is not None), default=0)
-        said_capped = any("sw_power_cap" in (look.throttle_reasons or ()) for look in self._looks)
-        capped = dict.fromkeys((*(("power",) if said_capped else ()), *self._grown(CAPPED_POLICIES)))
+        """Warnings about a replicate that counts as evidence nevertheless."""
+        hottest = max((state.temperature_c for state in self._states if state.temperature_c is not None), default=0)
+        reported_cap = any("sw_power_cap" in (state.throttle_reasons or ()) for state in self._states)
+        capped = dict.fromkeys((*(("power",) if reported_cap else ()), *self._grown(CAPPED_POLICIES)))
         return (
             *((f"the GPU was at {hottest} °C, over {HOT_C} °C",) if hottest > HOT_C else ()),
             *((f"clocks were capped ({', '.join(capped)})",) if capped else ()),
         )
 
     @property
-    def _looks(self) -> tuple[GpuState, GpuState]:
+    def _states(self) -> tuple[GpuState, GpuState]:
         return self.before, self.after
 
     def _grown(self, policies: tuple[str, ...]) -> tuple[str, ...]:
-        """Of these policies, those that held the clocks down in between. A counter seen once only tells nothing."""
+        """The policies that lowered the clocks in between. A counter that was read only once is not compared."""
         pairs = {name: (self.before.throttled_ns.get(name), self.after.throttled_ns.get(name)) for name in policies}
         return tuple(name for name, pair in pairs.items() if _grew(*pair))
 

@@ -1,7 +1,7 @@
-"""How many warps of a kernel a multiprocessor can hold at once, by what its compiler asks for. Pure arithmetic.
+"""The number of a kernel's warps that a multiprocessor can hold at once, from the kernel's resources.
 
-The limits are those of the CUDA C++ Programming Guide ("Technical Specifications per Compute Capability"), the steps
-in which they are given out those of NVIDIA's cuda_occupancy.h.
+The limits are from the CUDA C++ Programming Guide ("Technical Specifications per Compute Capability"), the allocation
+steps from NVIDIA's cuda_occupancy.h.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ REGISTERS = 65536
 REGISTER_STEP = 256
 """Registers are given to a warp in steps of this many."""
 PARTITIONS = 4
-"""Parts of a multiprocessor with registers of their own: a warp lives in one of them."""
+"""Parts of a multiprocessor with registers of their own; a warp runs in one of them."""
 SHARED_STEP = 128
 """Shared memory is given to a block in steps of this many bytes."""
 RESERVED_SHARED_BYTES = 1024
-"""Of every block's shared memory, what CUDA keeps for itself."""
+"""The part of every block's shared memory that CUDA reserves."""
 MAX_THREADS = 1024
 """In a block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Multiprocessor:
-    """What one multiprocessor holds at most."""
+    """The limits of one multiprocessor."""
 
     warps: int
     blocks: int
@@ -47,16 +47,16 @@ MULTIPROCESSORS = {
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
-    """The share of a multiprocessor's warps that a kernel can fill, and what keeps it from more."""
+    """The share of a multiprocessor's warps that a kernel can fill, and what limits it."""
 
     fraction: float
     limited_by: str
 
 
 def occupancy(architecture: str, registers: int, threads: int | None, shared_bytes: int) -> Occupancy | None:
-    """Of a kernel with so many registers a thread, threads a block and bytes of shared memory a block.
+    """The occupancy of a kernel. Registers are per thread, shared memory and threads per block.
 
-    Without `threads` it is what the registers alone allow. None for an architecture that is not in the table.
+    Without `threads`, only the registers count. None for an architecture that is not in the table.
     """
     limits = MULTIPROCESSORS.get(architecture.rstrip("af"))
     if limits is None:
@@ -71,7 +71,7 @@ def occupancy(architecture: str, registers: int, threads: int | None, shared_byt
         "shared memory": limits.shared_bytes // _rounded(shared_bytes + RESERVED_SHARED_BYTES, SHARED_STEP),
         "blocks": limits.blocks,
     }
-    scarcest = min(blocks, key=lambda each: blocks[each])
+    scarcest = min(blocks, key=lambda limit: blocks[limit])
     return Occupancy(blocks[scarcest] * warps_a_block / limits.warps, scarcest)
 
 

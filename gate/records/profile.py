@@ -1,4 +1,4 @@
-"""What hardware counters say of one call, and what is known of its machine code without running it."""
+"""Hardware counters of one call, and its machine code, which is counted without a run."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class KernelCounters(Record):
 
 @dataclass(frozen=True, slots=True)
 class MachineCode(Record):
-    """One kernel's instructions for one architecture, counted in its SASS: in the code, not in a run."""
+    """One kernel's instructions for one architecture, counted in its SASS, not in a run."""
 
     kernel: str
     architecture: str
     digest: str
-    """Of every instruction with its operands; equal digests are equal machine code."""
+    """Over every instruction with its operands: equal digests mean equal machine code."""
     instructions: int
     mix: Mapping[str, int] = field(default_factory=dict)
-    """How many instructions of each kind (HMMA, LDGSTS, BAR, ...), by their first word."""
+    """The number of instructions by opcode (HMMA, LDGSTS, BAR, ...)."""
     barriers_per_tile: int | None = None
-    """Barriers in one round of the loop that does most of the arithmetic; None where there is no loop."""
+    """Barriers in one iteration of the loop with most of the arithmetic; None if there is no loop."""
 
     def __post_init__(self) -> None:
         counted = sum(self.mix.values())
@@ -50,7 +50,7 @@ class MachineCode(Record):
 
 @dataclass(frozen=True, slots=True)
 class Ceilings(Record):
-    """What the device was seen to reach: a large copy, and a large matrix product in the workload's dtype."""
+    """The device's measured peaks: of a large copy, and of a large matrix product in the workload's dtype."""
 
     bytes_per_s: float
     flops_per_s: Mapping[str, float]
@@ -62,9 +62,9 @@ class Ceilings(Record):
 
 @dataclass(frozen=True, slots=True)
 class Profile(Record):
-    """Counters of one call of an implementation on one workload, kernel by kernel in the order of their launch.
+    """Counters of one call of an implementation on one workload, one record a kernel, in launch order.
 
-    Without kernels it was not measured, and `message` says why and what to do.
+    Without kernels it was not measured: `message` states the reason and what to do.
     """
 
     implementation: str
@@ -76,22 +76,22 @@ class Profile(Record):
     """The profiler's options that change what is counted."""
     kernels: tuple[KernelCounters, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
-    """Counters that no kernel has, each with the reason."""
+    """Counters that no kernel has, and why."""
     claims_tensor_cores: bool = False
-    """Whether its kernel.toml says that it computes on tensor cores."""
+    """Whether its kernel.toml claims that it computes on tensor cores."""
     machine_code: tuple[MachineCode, ...] = ()
-    """Of the kernels that ran, where a disassembler was there."""
+    """Of the kernels that ran; empty without a disassembler."""
     ceilings: Ceilings | None = None
     seconds: float = 0.0
-    """How long the profiler took, for all workloads of its run together."""
+    """Of the profiler's whole run, for all its workloads."""
 
     def __post_init__(self) -> None:
         if self.status is Status.OK:
             require(bool(self.kernels), "a profile that is ok has kernels")
         else:
-            require(bool(self.message) and not self.kernels, "what was not profiled says why, and has no kernels")
-        seen = {name for each in self.kernels for name in each.counters}
-        require(not seen & set(self.missing), "a counter is missing, or it is not")
+            require(bool(self.message) and not self.kernels, "a profile that is not ok has a message, and no kernels")
+        measured = {name for kernel in self.kernels for name in kernel.counters}
+        require(not measured & set(self.missing), "a counter cannot be both measured and missing")
 
     @property
     def measured(self) -> bool:

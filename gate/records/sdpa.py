@@ -1,4 +1,4 @@
-"""PyTorch's scaled-dot-product attention, one backend at a time: what a candidate has to beat."""
+"""The backends of PyTorch's scaled-dot-product attention, which are the baselines."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ BACKENDS: Mapping[str, str] = {
     "math": "MATH",
 }
 AVAILABLE: Mapping[str, tuple[str, ...]] = {"cpu": ("flash", "math"), "cuda": tuple(BACKENDS)}
-"""Per device, the backends that PyTorch has."""
+"""The backends that PyTorch has, per device."""
 
 BEST = "best"
 PREFIX = "sdpa:"
-"""Before a backend's name, where an arm is played by one."""
+"""The prefix of a backend's name in an arm's `implementation`."""
 
 
 def backends_of(device: str, wanted: str) -> tuple[str, ...]:

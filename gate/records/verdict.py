@@ -1,4 +1,4 @@
-"""What follows: policy, comparisons, gates and the verdict."""
+"""The judgement: policy, comparisons, gates and the verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gate.records.workload import Workload
 
 
 class Outcome(StrEnum):
-    """What a gate or a verdict says. The order is that of precedence when gates disagree."""
+    """The outcome of a gate or a verdict. If gates disagree, the first in this order wins."""
 
     ENVIRONMENT = "environment"
     FAILED = "failed"
@@ -54,7 +54,7 @@ class Policy(Record):
     require_profile: bool = False
     counters_tolerance: float = 0.5
     accept_unmeasured: tuple[str, ...] = ()
-    """Counters of a GPU (gate/records/gpu.py) without which its machine may judge all the same."""
+    """Counters of a GPU (gate/records/gpu.py) that may be unmeasured."""
     resources: ResourceLimits = field(default_factory=ResourceLimits)
 
     def __post_init__(self) -> None:
@@ -82,9 +82,9 @@ class Policy(Record):
 
 @dataclass(frozen=True, slots=True)
 class Estimate(Record):
-    """A ratio of times with its interval, and the p-value of it being 1.
+    """A ratio of times with its interval, and the p-value of the hypothesis that the ratio is 1.
 
-    All but the point are absent where there were too few replicates, or no spread between them.
+    Only the point is present if there are too few replicates, or if they do not differ.
     """
 
     point: float
@@ -101,13 +101,13 @@ class Estimate(Record):
             require(self.low <= self.point <= self.high, "a point lies within its interval")
 
     def __str__(self) -> str:
-        """`0.912 [0.905, 0.919]`, or the point alone."""
+        """As `0.912 [0.905, 0.919]`; the point alone without an interval."""
         if self.low is None or self.high is None:
             return f"{self.point:.3f}"
         return f"{self.point:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     def speedup(self) -> str:
-        """Of a ratio of times, its inverse, and that of its interval: `1.25× [1.22, 1.29]`."""
+        """The inverse of the ratio and of its interval, as `1.250× [1.220, 1.290]`."""
         point = f"{1 / self.point:.3f}×"
         if self.low is None or self.high is None:
             return point
@@ -142,7 +142,7 @@ class Comparison(Record):
 
 @dataclass(frozen=True, slots=True)
 class Gate(Record):
-    """One gate on one workload: what it said, and on what evidence."""
+    """One gate on one workload: its outcome and its evidence."""
 
     name: str
     workload: Workload | None
@@ -152,7 +152,7 @@ class Gate(Record):
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Record):
-    """The answer: reason and next step are one sentence each."""
+    """The verdict; reason and next step are one sentence each."""
 
     outcome: Outcome
     reason: str
@@ -173,7 +173,7 @@ class Verdict(Record):
 
 @dataclass(frozen=True, slots=True)
 class Run(Record):
-    """A measurement, the policy it was judged by, and the verdict that follows from the two."""
+    """A measurement, the policy, and the verdict that follows from both."""
 
     measurement: Measurement
     policy: Policy

@@ -1,4 +1,4 @@
-"""What is asked: an attention problem."""
+"""A workload: one attention problem."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Workload(Record):
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of QKᵀ and PV; softmax, as is usual, is not counted."""
+        """Floating-point operations of QKᵀ and PV; by convention softmax is not counted."""
         pairs = self.seq_len * (self.seq_len + 1) // 2 if self.causal else self.seq_len**2
         return 4 * self.batch * self.heads * pairs * self.head_dim
 
     @property
     def bytes(self) -> int:
-        """The least that must move: q, k and v read once, the output written once."""
+        """The least memory traffic: q, k and v are read once, the output is written once."""
         return 4 * math.prod(self.shape) * DTYPE_BYTES[self.dtype]

@@ -60,7 +60,7 @@ def failure_text(failure: FuzzFailure) -> str:
     """The smallest case that fails, and its fault map."""
     shrunk = failure.shrunk
     how = f"smallest failure found in {failure.probes} attempts"
-    if not failure.again:
+    if not failure.reproduced:
         how = "did not fail again in a fresh process: the failure is random, or depends on earlier calls"
     lines = [f"{shrunk.case}, seed {shrunk.seed}: {how}"]
     lines.append(f"{shrunk.correctness.status}: {shrunk.correctness.message}")

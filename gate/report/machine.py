@@ -34,7 +34,7 @@ def doctor_table(findings: Iterable[Finding]) -> str:
         (
             "✅" if finding.present else "❌" if finding.needed else "–",
             finding.item,
-            finding.seen,
+            finding.evidence,
             "" if finding.present else finding.remedy,
         )
         for finding in findings

@@ -61,4 +61,4 @@ def difference_text(difference: Difference) -> str:
 def _change(change: KernelChange) -> Iterator[str]:
     largest = sorted(change.counts.items(), key=lambda pair: -abs(pair[1][1] - pair[1][0]))[:MAX_COUNTS]
     counts = ", ".join(f"{name} {old} → {new}" for name, (old, new) in largest)
-    yield f"{change.what}: {change.kernel} ({change.architecture}){': ' if counts else ''}{counts}"
+    yield f"{change.change}: {change.kernel} ({change.architecture}){': ' if counts else ''}{counts}"

@@ -21,7 +21,7 @@ def score_text(scores: Scores) -> str:
 
 def _rows(score: Score) -> Iterator[list[str]]:
     for term in score.terms:
-        yield [term.name, "–" if term.points is None else f"{term.points:.1f}", term.seen]
+        yield [term.name, "–" if term.points is None else f"{term.points:.1f}", term.evidence]
     lacking = ", ".join(term.name for term in score.terms if term.points is None)
     yield [
         "score",

@@ -58,11 +58,11 @@ def test_what_was_not_measured_makes_a_score_partial_and_counts_nothing():
     partial = scored(Profile("honest", Status.ENVIRONMENT, "no ncu; install it"))
     assert not partial.complete
     assert partial.total == pytest.approx(1250)
-    assert {term.seen for term in partial.terms if term.name == "tensor"} == {"no ncu; install it"}
+    assert {term.evidence for term in partial.terms if term.name == "tensor"} == {"no ncu; install it"}
 
 
 def test_without_a_profile_the_term_says_how_to_get_it():
-    assert {term.seen for term in scored().terms if term.name == "tensor"} == {"not measured; measure with --ncu"}
+    assert {term.evidence for term in scored().terms if term.name == "tensor"} == {"not measured; measure with --ncu"}
 
 
 def test_a_counter_that_one_kernel_lacks_is_not_measured():

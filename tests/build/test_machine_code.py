@@ -122,7 +122,7 @@ def test_what_changed_is_told_by_its_counts():
                             stack_bytes=0)  # fmt: skip
     better = replace(taken, registers=120, spill_store_bytes=0, spill_load_bytes=0, occupancy=None)
     (change,) = compare_builds(static(old, resources=(taken,)), static(new, resources=(better,))).changes
-    assert change.what == "changed"
+    assert change.change == "changed"
     assert dict(change.counts) == {
         "instructions": (16, 13), "HMMA": (10, 12), "BAR": (2, 1), "LDL": (4, 0), "barriers a tile": (2, 1),
         "registers": (128, 120), "spill_bytes": (16, 0),
@@ -131,12 +131,12 @@ def test_what_changed_is_told_by_its_counts():
 
 def test_other_operands_with_equal_counts_are_a_move():
     moved = replace(machine_code(), digest="1" * 32)
-    assert [each.what for each in compare_builds(static(machine_code()), static(moved)).changes] == ["moved"]
+    assert [each.change for each in compare_builds(static(machine_code()), static(moved)).changes] == ["moved"]
 
 
 def test_kernels_come_and_go():
     seen = compare_builds(static(machine_code("old")), static(machine_code("new")))
-    assert {(each.kernel, each.what) for each in seen.changes} == {("new", "added"), ("old", "removed")}
+    assert {(each.kernel, each.change) for each in seen.changes} == {("new", "added"), ("old", "removed")}
 
 
 def test_every_kernel_has_a_row_with_what_matters(codes):

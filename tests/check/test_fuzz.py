@@ -65,7 +65,7 @@ def test_a_failure_is_shrunk_to_the_smallest_case_and_says_where(session, candid
     assert report.failure.first.case == CASES[3]
     assert report.failure.shrunk.case == Case(Workload(1, 1, 21, 16, "float32", causal=True))
     assert report.failure.shrunk.correctness.fault.rows == (20, 20)
-    assert report.failure.again
+    assert report.failure.reproduced
     text = correctness_table(report)
     assert "1 of 6 heads are wrong; the worst is head 2 of batch 1: rows 20–39, columns 3" in text
     assert "1,1,21,16 float32 causal" in text
@@ -104,7 +104,7 @@ def test_what_fails_only_after_something_else_ran_is_said_to(session, candidate)
     code = "SEEN.append(q.shape); out.add_(len(set(SEEN)) - 1)"
     report = fuzz(session, candidate(code, head="SEEN = torch.__dict__.setdefault('seen', [])"), CASES)
     assert counts(report) == ["ok", "ok", "incorrect", "incorrect"]
-    assert not report.failure.again
+    assert not report.failure.reproduced
     assert report.failure.shrunk == report.failure.first
     assert "did not fail again in a process of its own" in correctness_table(report)
 

@@ -55,7 +55,7 @@ def test_a_healthy_gpu_has_nothing_to_mend(gpu):
     ],
 )
 def test_what_is_seen_of_a_gpu_is_told(item, seen, gpu):
-    assert findings()[item].seen == seen
+    assert findings()[item].evidence == seen
 
 
 FAULTS = {
@@ -75,7 +75,7 @@ def test_a_fault_is_told_with_its_remedy_and_no_other(item, gpu):
     gpu.gpus = (FakeGpu(**changes),)
     told = {finding.item: finding for finding in doctor_gpu.gpu_findings("cuda")}
     assert not told[item].present
-    assert seen in told[item].seen
+    assert seen in told[item].evidence
     assert remedy in told[item].remedy
     assert [each for each, finding in told.items() if not finding.present] == [item]
 
@@ -90,7 +90,7 @@ def test_a_gpu_whose_throttle_reasons_are_unknown_is_not_called_unthrottled(gpu)
         gpu.errors[name] = nvml_fake.NOT_SUPPORTED
     told = findings()
     assert not told["not throttled"].present
-    assert "throttle_reasons" in told["driver reports telemetry"].seen
+    assert "throttle_reasons" in told["driver reports telemetry"].evidence
 
 
 @pytest.mark.parametrize(("driver", "recent"), [("525.60.13", True), ("520.61.05", False), ("unknown", False)])
@@ -156,7 +156,7 @@ def test_a_gpu_that_was_lost_is_told_with_its_remedy(gpu):
     gpu.errors["nvmlDeviceGetClockInfo"] = nvml_fake.LOST
     said = findings()["GPU answers"]
     assert not said.present
-    assert "lost" in said.seen
+    assert "lost" in said.evidence
     assert said.remedy == "reboot the machine"
     assert said.needed
 

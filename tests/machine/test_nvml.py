@@ -374,7 +374,7 @@ def test_every_disturbance_is_listed():
 
 @pytest.mark.parametrize("spoiled", [{"foreign_processes": -1}, {"ecc_errors": -1}, {"throttled_ns": {"power": -1}}])
 def test_a_count_is_not_negative(spoiled):
-    with pytest.raises(ValueError, match="counted"):
+    with pytest.raises(ValueError, match="a count lies"):
         GpuState(**spoiled)
 
 
