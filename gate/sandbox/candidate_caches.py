@@ -1,8 +1,8 @@
-"""Where a candidate's own compilers keep what they make (load_inline, torch.compile, Triton, numba, the driver).
+"""The folder for the caches of a candidate's own compilers (load_inline, torch.compile, Triton, numba, the driver).
 
-A fresh folder for each run and candidate: its later processes find there what its first one compiled, and nobody else
-ever does. It is the home of these processes too, so that what keeps files in a home by default keeps them there; the
-user's caches are neither read nor written.
+Each candidate has a new folder in each run. Its later processes find there what its first process compiled; no other
+candidate does. The folder is also the home of these processes, so that compilers which write to the home by default
+write there. The user's caches are neither read nor written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import site
 from pathlib import Path
 
-FOLDER = "CANDIDATE_CACHE"  # not our name: a candidate that looks for it would know that it is judged
+FOLDER = "CANDIDATE_CACHE"  # without Kernel Gate's name, by which a candidate would know that it is judged
 PLACES = {
     "CCACHE_DIR": "ccache",
     "CUDA_CACHE_PATH": "nv",
@@ -28,9 +28,9 @@ PLACES = {
     "XDG_CACHE_HOME": ".cache",
     FOLDER: "",
 }
-"""Which variable chooses whose folder."""
+"""The variable that chooses each compiler's folder, and that folder below the candidate's."""
 BATON = "lock"
-"""What torch.utils.cpp_extension leaves while it builds, and waits for: forever, if its builder was killed."""
+"""The lock of torch.utils.cpp_extension, which waits for it forever if the process that held it was killed."""
 
 
 def open_for(candidate: str | None, root: str, *, on_cpu: bool) -> list[str]:
@@ -58,12 +58,12 @@ def variables(folder: Path, on_cpu: bool) -> dict[str, str]:
 
 
 def of_this_process() -> list[str]:
-    """The folder that this process's surroundings name, for it to be allowed."""
+    """The folder that this process's environment names, so that the process may be allowed to write to it."""
     return [os.environ[FOLDER]] if FOLDER in os.environ else []
 
 
-def let_go() -> None:
-    """Removes the locks of builders that ended. Call it confined: the candidate made what lies there, links too."""
+def remove_stale_locks() -> None:
+    """Removes the locks of builders that ended. Call it confined: the candidate may have made links here."""
     for folder in of_this_process():
         for lock in (Path(folder) / PLACES["TORCH_EXTENSIONS_DIR"]).glob(f"**/{BATON}"):
             with contextlib.suppress(OSError):

@@ -25,44 +25,44 @@ from gate.settings.model import LimitSettings
 START_S = 180.0
 """How long the server may take to import torch, on a busy machine from a cold disk. Its end is noticed at once."""
 GRACE_S = 30.0
-"""How long the server may take beyond its job's limit: to fork, to kill, to read what was printed."""
+"""How long the server may take beyond its job's limit: to fork, to kill, and to read the output."""
 EXIT_S = 2.0
-"""How long a server that hung up may take to print why, and to exit."""
+"""How long a server that closed its pipe may take to print the reason and to exit."""
 
 
 @dataclass
 class _Server:
-    """The server's process, the file of what it prints, and whether it has said that it can take jobs."""
+    """The server's process, the file that has its output, and whether it can take jobs by now."""
 
     process: subprocess.Popen[bytes]
-    printed: int
+    output: int
     ready: bool = False
 
     def exit_code(self) -> int | None:
-        """Of a server that ended by itself or was killed; None where it still lives."""
+        """The exit code of a server that ended or was killed; None if it is still running."""
         try:
             return self.process.wait(timeout=EXIT_S)
         except subprocess.TimeoutExpired:
             return None
 
     def close(self, patience_s: float) -> str:
-        """Hangs up, upon which the server ends; or else ends it. Returns all that it printed."""
+        """Closes the pipes, upon which the server should end; kills it if it does not. Returns all its output."""
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # it ended before us, and a request was left unread
+                with contextlib.suppress(BrokenPipeError):  # the server ended first, and left a message unread
                     pipe.close()
         try:
             self.process.wait(timeout=patience_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        printed = os.pread(self.printed, os.fstat(self.printed).st_size, 0)
-        os.close(self.printed)
-        return printed.decode(errors="replace")
+        output = os.pread(self.output, os.fstat(self.output).st_size, 0)
+        os.close(self.output)
+        return output.decode(errors="replace")
 
 
 class WorkerServer:
-    """A fork server, from its first use or `start`; leaving the context ends it and whatever job it runs."""
+    """A fork server, which starts at its first use or at `start`. Leaving the context ends it and its job."""
 
     def __init__(self, limits: LimitSettings) -> None:
         self._limits = limits
@@ -75,7 +75,7 @@ class WorkerServer:
         return self
 
     def start(self) -> WorkerServer:
-        """Begins to import torch, so that a later call need not wait for it."""
+        """Starts the import of torch now, so that a later call does not wait for it."""
         self._running()
         return self
 
@@ -101,20 +101,20 @@ class WorkerServer:
             ending, reply = answer
             return replace(ending, reply=reply)
         code = server.exit_code()  # before its input is closed, upon which it would exit as well
-        printed = self._end(patience_s=0.0)
+        output = self._end(patience_s=0.0)
         if code is not None and code > 0:
-            raise UnfitEnvironmentError(f"the fork server failed: {_reason(code, printed)}; see `kernel-gate doctor`")
+            raise UnfitEnvironmentError(f"the fork server failed: {_reason(code, output)}; see `kernel-gate doctor`")
         return Exit(b"", server.process.returncode, "server", time.monotonic() - started, 0, "")
 
     def _running(self) -> _Server:
         self._root_of_caches()
         if self._server is not None and self._server.ready and self._server.process.poll() is not None:
-            self._end()  # it ended while no job ran: no job's fault
+            self._end()  # it ended while no job ran, which is no job's fault
         self._server = self._server or _start()
         return self._server
 
     def _ready(self) -> _Server:
-        """The server, once it has imported torch. Raises UnfitEnvironmentError where that never comes to be."""
+        """Waits until the server has imported torch. Raises UnfitEnvironmentError if that fails."""
         server = self._running()
         if not server.ready and not (_answers(server.process, START_S) and _pipes(server.process)[1].readline()):
             code = server.exit_code()
@@ -123,41 +123,41 @@ class WorkerServer:
         return server
 
     def _end(self, patience_s: float = 10.0) -> str:
-        """Ends the server, where there is one; the next call would start another. Returns all that it printed."""
+        """Ends the server, if one is running; the next call starts another. Returns all its output."""
         server, self._server = self._server, None
         return server.close(patience_s) if server else ""
 
     def _root_of_caches(self) -> str:
-        """Where candidate_caches.py makes a folder for each candidate. Raises GateError outside of the context."""
+        """The folder in which each candidate's caches get their own folder. Raises GateError outside the context."""
         if self._caches is None:
             raise GateError("the fork server was not started; use it as a context manager")
         return self._caches
 
 
 def _start() -> _Server:
-    printed = os.memfd_create("kernel-gate-server")  # a pipe would fill up, and a disk may be full
+    output = os.memfd_create("kernel-gate-server")  # a pipe would fill up, and a disk may be full
     try:
         process = subprocess.Popen(
             bootstrap.command("gate.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=printed,
+            stderr=output,
             env=stripped_environment(os.environ),
-            start_new_session=True,  # Ctrl-C reaches us alone; the server ends when we hang up
+            start_new_session=True,  # Ctrl-C reaches this process alone; the server ends when its pipe is closed
         )
     except OSError as error:
-        os.close(printed)
+        os.close(output)
         raise _not_started(str(error)) from None
-    return _Server(process, printed)
+    return _Server(process, output)
 
 
-def _reason(code: int | None, printed: str) -> str:
-    """Why there is no server: its last line, where it exited by itself and printed one."""
+def _reason(code: int | None, output: str) -> str:
+    """Why there is no server: the last line of its output, if it exited by itself and printed one."""
     if code is None:
         return f"it was not ready after {START_S:.0f} s"
     if code < 0:
         return f"it was ended by {signal_name(-code)}"
-    return last_line(printed) or f"it exited with code {code}"
+    return last_line(output) or f"it exited with code {code}"
 
 
 def _not_started(reason: str) -> UnfitEnvironmentError:

@@ -72,7 +72,7 @@ def confine_program() -> None:
     kept = (confinement.SYS_ADMIN, confinement.PERFMON) if admins_only else ()
     own = filter(None, [os.environ.get(scratch.VARIABLES[0])])  # the job's temporary folder
     confinement.confine(directories=[*own, *candidate_caches.of_this_process()], kept=kept)
-    candidate_caches.let_go()
+    candidate_caches.remove_stale_locks()
 
 
 def parameter(name: str) -> str | None:

@@ -1,9 +1,9 @@
-"""The memory of a job: what this process's descendants hold, pages that they share counted once.
+"""The memory of a job: the pages of all descendants of this process, where a shared page counts once.
 
 Their resident sizes count a shared page once for each of them: 16 forked workers of torch.compile, 16 times. The
 kernel's proportional set size (PSS, in /proc/PID/smaps_rollup) counts it once. But reading it takes 25 ms for 450 MB
 in pages of 4 KiB, and holds up the process's own changes of its memory map meanwhile, which would disturb what is
-timed. So it is read where the resident sizes exceed the limit, and again only once enough may have been added.
+timed. So it is read only if the resident sizes exceed the limit, and again only when enough may have been added.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from pathlib import Path
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 PROCESS_BYTES = 8 << 20
-"""For every process but one, beside its pages: page tables and the kernel's own records of it, at most about so much.
+"""Counted for every process but one, beside its pages: about the most that its page tables and kernel records take.
 
-A job that forks without end, and writes nothing, is ended by this.
+This ends a job that forks without end and writes nothing.
 """
 READ_AT_ONCE = 8
 FAULTS = 7
-"""Where minor faults stand in /proc/PID/stat, behind the command's closing parenthesis (proc_pid_stat(5))."""
+"""The field of minor faults in /proc/PID/stat, counted from the command's closing parenthesis (proc_pid_stat(5))."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What was held when the proportional sizes were read, and of every process (resident bytes, minor faults)."""
+    """The bytes held when the proportional sizes were read, and each process's (resident bytes, minor faults)."""
 
     held: int
     sizes: Mapping[int, tuple[int, int]]
 
 
 class JobMemory:
-    """What all descendants of this process hold, over what the job's first process began with."""
+    """Bytes held by all descendants of this process, less those that the job's first process began with."""
 
     def __init__(self, first: int, limit_bytes: int) -> None:
         self._began, self._limit = resident_bytes(first), limit_bytes
         self._last: _Reading | None = None
         self.held = 0
-        """Bytes, as of the last `exceeds_limit`; at most so many where the limit is not exceeded."""
+        """Bytes at the last `exceeds_limit`; an upper bound if the limit is not exceeded."""
 
     def exceeds_limit(self) -> bool:
         """Whether the job holds more than its limit now."""
@@ -58,7 +58,7 @@ class JobMemory:
         return self._last.held
 
     def _sum(self, pids: list[int]) -> int:
-        """Ends early where the processes alone exceed the limit: they may multiply while they are read."""
+        """Stops early if the number of processes alone exceeds the limit: they may multiply during the reading."""
         total = 0
         for first in range(0, len(pids), READ_AT_ONCE):
             processes = PROCESS_BYTES * sum(1 for _ in descendants(os.getpid()))
@@ -69,7 +69,7 @@ class JobMemory:
 
 
 def _growth(before: Mapping[int, tuple[int, int]], now: Mapping[int, tuple[int, int]]) -> int:
-    """Bytes that may have been added at most.
+    """An upper bound on the bytes added.
 
     A new page adds to the resident size. A copy of a shared page does not, but it takes a minor fault.
     """
@@ -81,7 +81,7 @@ def _may_have_added(resident_before: int, faults_before: int, resident: int, fau
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """All processes below this one: of a subreaper, those too whose parents ended."""
+    """All processes below this one; for a subreaper also those whose parents ended."""
     for child in children(pid):
         yield child
         yield from descendants(child)
@@ -97,7 +97,7 @@ def children(pid: int) -> list[int]:
 
 
 def resident_bytes(pid: int) -> int:
-    """Of one process, shared pages in full; 0 where it ended."""
+    """The resident bytes of one process, with shared pages in full; 0 if it ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
     except (OSError, IndexError):
@@ -112,18 +112,18 @@ def _minor_faults(pid: int) -> int:
 
 
 def proportional_bytes(pid: int) -> int:
-    """Of one process, of a page that n share an n-th; the resident size where a process hides or Linux has no PSS."""
+    """The bytes of one process, with an n-th of a page that n processes share; the resident size without PSS."""
     return _rollup(pid).get("Pss", 0) or resident_bytes(pid)
 
 
 def _inherited_bytes() -> int:
-    """What the proportional sizes of the descendants say of this process's own pages, which they began with."""
+    """The bytes of this process's own pages, with which its descendants began, in their proportional sizes."""
     own = _rollup(os.getpid())
     return own.get("Anonymous", 0) - own.get("Pss_Anon", own.get("Anonymous", 0))
 
 
 def _rollup(pid: int) -> dict[str, int]:
-    """The fields of smaps_rollup in bytes; none where they cannot be read."""
+    """The fields of smaps_rollup in bytes; empty if they cannot be read."""
     try:
         _, *lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except (OSError, ValueError):

@@ -34,8 +34,8 @@ from gate.sandbox.job_memory import JobMemory, children
 from gate.sandbox.message import MAX_BODY_BYTES, read_message, write_message
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-TICK_S = 0.05  # how often a job's memory and time are looked at
-LAST_TICK_S = 0.002  # once its reply is complete: it should be gone at once
+TICK_S = 0.05  # how often a job's memory and time are checked
+LAST_TICK_S = 0.002  # after its reply is complete, because it should end at once
 OUTPUT_BYTES = 4000
 
 
@@ -119,7 +119,7 @@ def _limit_files(size_bytes: int) -> None:
 
 
 def _redirect(output: IO[bytes]) -> None:
-    """Standard input from nowhere; standard output and error into the file that the server reads back."""
+    """Closes standard input, and sends standard output and error to the file that the server reads back."""
     nowhere = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nowhere, 0)
     os.dup2(output.fileno(), 1)
@@ -127,7 +127,7 @@ def _redirect(output: IO[bytes]) -> None:
 
 
 def _close_all_but(reply: int) -> None:
-    """With the server's own descriptors, a candidate could answer in its name."""
+    """Closes the server's own descriptors, with which a candidate could answer in the server's name."""
     os.closerange(3, reply)
     os.closerange(reply + 1, os.sysconf("SC_OPEN_MAX"))
 
@@ -138,7 +138,7 @@ def _confine(job: Job, folders: list[str]) -> None:
         return
     confinement.conceal(job.concealed)
     confinement.confine([*folders, *job.folders])
-    candidate_caches.let_go()
+    candidate_caches.remove_stale_locks()
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
@@ -178,7 +178,7 @@ class JobSupervisor:
         if self.control.fileno() in ready:  # one job at a time: what can be read now is the end
             _kill_group(self.pid)
             _reap_orphans()
-            raise SystemExit  # by way of what removes the job's files
+            raise SystemExit  # and so runs the code that removes the job's files
         if self.reply_pipe in ready and not self._read_some():
             waiting.remove(self.reply_pipe)
 
