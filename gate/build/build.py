@@ -1,8 +1,7 @@
-"""Candidate to Build: a cache keyed by everything that could change the library, safe under two builds at once.
+"""Builds a candidate, with a cache keyed by everything that could change the library. Parallel builds are safe.
 
-A request (gate/build/cache_key.py) has as many builds as there were states of the files outside the candidate's
-folder that its compilers read. Each is a folder of its own, named by its key: the library, its record, and what was
-read.
+A request (gate/build/cache_key.py) has one build for every state of the files outside the candidate's folder that its
+compilers read. A build is a folder named by its key; it contains the library, its record, and its dependencies.
 """
 
 from __future__ import annotations
@@ -40,19 +39,19 @@ RECORD, READ = "build.json", "dependencies.json"
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """What is to be built: enough to find it in the cache, or to make it."""
+    """A build to make, or to find in the cache."""
 
     candidate: Candidate
     architectures: tuple[str, ...]
     request: str
 
     def library(self, key: str) -> Path:
-        """Where the finished library of one of its builds is, or will be."""
+        """The path of the library of the build with this key."""
         return cache_root() / key / f"lib{self.candidate.name}.so"
 
 
 def build(candidate: Candidate, server: WorkerServer, limit_s: float, asked: Sequence[str] = ()) -> Build:
-    """The candidate's library, from the cache or newly made. A failed build is not cached.
+    """The candidate's build, from the cache or newly compiled. A failed build is not cached.
 
     `asked` are CUDA architectures; without any, gate/candidates/architectures.py chooses.
     """
@@ -67,17 +66,17 @@ def build(candidate: Candidate, server: WorkerServer, limit_s: float, asked: Seq
 
 
 def cached_build(candidate: Candidate, asked: Sequence[str] = ()) -> Build | None:
-    """The finished build of exactly these sources, or why there is none to make; None where it is to be made."""
+    """The finished build of exactly these sources, or a failed one; None if it must be compiled first."""
     recipe = _prepare(candidate, asked)
     return recipe if isinstance(recipe, Build) else _cached(recipe)
 
 
 def _prepare(candidate: Candidate, asked: Sequence[str]) -> _Recipe | Build:
-    """A recipe; or the build itself, where nothing is compiled or nothing can be."""
+    """A recipe; or the build itself, if there is nothing to compile or the candidate cannot be compiled."""
     try:
         return _request(candidate, asked)
     except NotReadableError as error:
-        return _failed(candidate, f"{error}; a candidate is built of plain files: remove it")
+        return _failed(candidate, f"{error}; a candidate may contain regular files only: remove it")
 
 
 def _request(candidate: Candidate, asked: Sequence[str]) -> _Recipe | Build:
@@ -91,7 +90,7 @@ def _request(candidate: Candidate, asked: Sequence[str]) -> _Recipe | Build:
     if candidate.language != "cuda":
         return _Recipe(candidate, (), request_key(candidate))
     if find_tool("nvcc") is None:
-        return _failed(candidate, f"no CUDA compiler (nvcc); {REMEDIES['nvcc']}", Status.ENVIRONMENT)
+        return _failed(candidate, f"no CUDA compiler (nvcc) is installed; {REMEDIES['nvcc']}", Status.ENVIRONMENT)
     wanted = wanted_architectures(asked)
     architectures = choose_architectures(candidate.architectures, wanted)
     if not architectures:
@@ -102,7 +101,7 @@ def _request(candidate: Candidate, asked: Sequence[str]) -> _Recipe | Build:
 
 
 def _cached(recipe: _Recipe) -> Build | None:
-    """A build of this request that read what is there now."""
+    """A finished build of this request whose dependencies are unchanged."""
     started = time.perf_counter()
     key = functools.partial(build_key, content=functools.cache(digest_input), names=functools.cache(digest_names))
     for folder in cache_root().glob(f"{recipe.request}-*"):
@@ -115,7 +114,7 @@ def _cached(recipe: _Recipe) -> Build | None:
 
 
 def _recorded(kind: type[R], path: Path) -> R | None:
-    """A record of a finished build; None where there is none, or none that can be read: it is built anew."""
+    """A record of a finished build; None if it is missing or unreadable, and then the candidate is built again."""
     try:
         return from_json(kind, path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, GateError):
@@ -123,7 +122,7 @@ def _recorded(kind: type[R], path: Path) -> R | None:
 
 
 def _make(recipe: _Recipe, server: WorkerServer, limit_s: float) -> Build:
-    """Compiles in a folder of its own, and renames it into the cache as a whole."""
+    """Compiles in a new folder, and renames that folder into the cache in one step."""
     root, started_ns = cache_root(), time.time_ns()
     with tempfile.TemporaryDirectory(dir=root, prefix=f"{recipe.request}.", ignore_cleanup_errors=True) as scratch:
         made, read = _compile(recipe, scratch, server, limit_s)
@@ -134,13 +133,13 @@ def _make(recipe: _Recipe, server: WorkerServer, limit_s: float) -> Build:
         write_record(Path(scratch) / RECORD, made)
         write_record(Path(scratch) / READ, read)
         final = root / key
-        shutil.rmtree(final, ignore_errors=True)  # half of a build that an older version left
+        shutil.rmtree(final, ignore_errors=True)  # an incomplete build of an older version
         Path(scratch).rename(final)
     return made
 
 
 def _key(recipe: _Recipe, read: Dependencies, started_ns: int) -> str:
-    """One that is not found again where a file changed meanwhile: either of its states may have been compiled."""
+    """The build's key; unique if a file changed during the build, since either of its states may be compiled in."""
     folder = recipe.candidate.folder
     key = build_key(recipe.request, read, folder)
     changed = any(_changed_ns(folder / name) >= started_ns for name in read.files)
@@ -148,7 +147,7 @@ def _key(recipe: _Recipe, read: Dependencies, started_ns: int) -> str:
 
 
 def _changed_ns(path: Path) -> int:
-    """When its content or its name changed; 0 where it is gone."""
+    """The time when the file's content or name changed; 0 if the file is gone."""
     try:
         return path.stat().st_ctime_ns
     except OSError:
@@ -209,7 +208,7 @@ def _definitions(candidate: Candidate) -> list[str]:
 
 
 def _launched(candidate: Candidate, resources: Sequence[KernelResources]) -> tuple[KernelResources, ...]:
-    """With what kernel.toml says of their launches; that goes before __launch_bounds__, which is but a bound."""
+    """Adds the launch sizes in kernel.toml; they replace __launch_bounds__, which is only an upper bound."""
     return tuple(_launch(candidate, each) for each in resources)
 
 

@@ -1,10 +1,10 @@
-"""Sources to a shared library, by the compilers themselves. Runs in a process of its own.
+"""Compiles sources to a shared library, in a sandboxed process.
 
-Not by torch's cpp_extension: it names an object by its source's last part alone, keeps no list of the headers that it
-counts as the system's, and links torch into a kernel that includes nothing of it. Not through ccache: it hands out an
-object that a new header earlier on the path makes wrong, and any candidate's process may write its cache.
+It calls the compilers itself. torch's cpp_extension names an object by the last part of its source's path only, does
+not list system headers as dependencies, and links torch into kernels that do not use it. ccache returns a stale
+object after a new header appears earlier on the include path, and any candidate's process may write to its cache.
 
-All commands run in the candidate's folder: relative paths in flags begin there.
+All commands run in the candidate's folder: relative paths in flags start there.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from gate.sandbox.protocol import CompileAnswer, CompileRequest
 EXPORTS = ("attention", "attention_workspace_bytes")
 COMPLAINT = re.compile(r"\berror\b[^:]{0,12}: |\bfatal\b +: |undefined reference|No such file")
 COMPILERS: Mapping[str, ModuleType] = {"c++": gcc, "cuda": nvcc}
-NO_RULES = "the compiler wrote no list of the files that it read; take options like -MF and -E out of `flags`"
+NO_RULES = "the compiler wrote no depfile; remove options like -MF and -E from `flags`"
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """One command's end, and all that it printed."""
+    """A finished command, and its output."""
 
     command: Sequence[str]
     failed: bool
@@ -45,9 +45,9 @@ class _Done:
 
 
 def compile_library(asked: CompileRequest) -> CompileAnswer:
-    """Compiles and links, then reads in the file whether it exports what kernels/attention.h asks for.
+    """Compiles and links, then checks that the library exports the functions of kernels/attention.h.
 
-    It is not loaded: its constructors would run in the process that answers for it.
+    The library is not loaded: its constructors would run in this process.
     """
     with tempfile.TemporaryDirectory(dir=asked.directory) as scratch:
         compiled = _compile(asked, Path(scratch))
@@ -58,7 +58,7 @@ def compile_library(asked: CompileRequest) -> CompileAnswer:
 
 
 def _compile(asked: CompileRequest, scratch: Path) -> CompileAnswer:
-    """The sources beside one another, then the library."""
+    """Compiles the sources in parallel, then links the library."""
     objects = [scratch / str(number) / "object.o" for number in range(len(asked.sources))]
     for target in objects:
         target.parent.mkdir()
@@ -75,7 +75,7 @@ def _compile(asked: CompileRequest, scratch: Path) -> CompileAnswer:
 
 
 def _link(asked: CompileRequest, objects: Sequence[Path], log: str) -> CompileAnswer:
-    """The objects to a library, and all that was read on the way."""
+    """Links the objects to a library, and collects the dependencies."""
     scratch, library = objects[0].parents[1], str(Path(asked.directory) / f"lib{asked.name}.so")
     read = [
         name
@@ -95,20 +95,20 @@ def _link(asked: CompileRequest, objects: Sequence[Path], log: str) -> CompileAn
 
 
 def _link_command(asked: CompileRequest, objects: Sequence[Path], library: str, read: Sequence[str]) -> list[str]:
-    """With torch's libraries where its headers were read, and then with names that only Python's process has."""
+    """Links torch's libraries if its headers were read; then undefined symbols are allowed: Python defines some."""
     torch = torch_library.is_included(read)
     command: list[str] = COMPILERS[asked.language].link_command(asked, [str(path) for path in objects], library)
     return [*command, *(torch_library.link_flags() if torch else COMPILERS[asked.language].COMPLETE)]
 
 
 def _without(linked: _Done, opened: Mapping[str, str]) -> _Done:
-    """What the linker said, less the lines of its trace."""
+    """The linker's output without the lines of its trace."""
     lines = [line for line in linked.printed.splitlines() if line not in opened]
     return replace(linked, printed="\n".join(lines))
 
 
 def _searched(asked: CompileRequest, scratch: Path) -> list[str]:
-    """The folders in which the compiler looks for headers."""
+    """The folders that the compiler searches for headers."""
     empty = scratch / ("empty.cu" if asked.language == "cuda" else "empty.cpp")
     empty.touch()
     return list(folders_searched(_run(COMPILERS[asked.language].search_command(asked, empty), asked.folder).printed))
@@ -120,13 +120,13 @@ def _run(command: Sequence[str], folder: str) -> _Done:
 
 
 def _first_error(output: str) -> str:
-    """The compiler's or linker's first complaint, else the last line."""
+    """The first error of the compiler or linker, else the last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     return next((line for line in lines if COMPLAINT.search(line)), lines[-1])
 
 
 def _missing_export(library: Path) -> str | None:
-    """What is wrong with the library, or None."""
+    """The fault of the library, or None."""
     try:
         there = exported_functions(library.read_bytes())
     except ValueError as error:

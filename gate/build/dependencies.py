@@ -1,4 +1,4 @@
-"""What a compiler and a linker read, in their own words: depfiles, the folders searched, the linker's trace."""
+"""The files that a compiler and a linker read: from depfiles, the list of searched folders, the linker's trace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gate.build.file_digests import HIDDEN, NotReadableError, read_file
 from gate.sandbox.protocol import CompileRequest, Dependencies
 
 PREREQUISITE = re.compile(r"(?:\\[ #:\\]|\$\$|[^\s\\]|\\(?!\n))+")
-"""A file's name in a rule for make; a space in it is written behind a backslash."""
+"""A file's name in a make rule; a backslash escapes a space in it."""
 ESCAPED = re.compile(r"\\([ #:\\])|\$(\$)")
 SEARCHED = re.compile(r"search starts here:\n(.*?)(?=^\S)", re.MULTILINE | re.DOTALL)
 NOT_THERE = re.compile(r'^ignoring nonexistent directory "(.*)"$', re.MULTILINE)
@@ -27,10 +27,10 @@ RESPONSE_BYTES = 1 << 20
 def dependencies(
     asked: CompileRequest, read: Sequence[str], opened: Iterable[str], searched: Iterable[str]
 ) -> Dependencies:
-    """What the compiler `read`, the linker `opened` and the flags name, as far as it is there still.
+    """The existing files that the compiler `read`, that the linker `opened`, or that the flags name.
 
-    What the compilers wrote for one another is not. Folders are those `searched`, those that the flags name, and
-    those of the headers, where #include "..." begins.
+    Intermediate files of the compilers are left out. Folders are the `searched` ones, those that the flags name, and
+    those of the headers, where the search for #include "..." starts.
     """
     folder, scratch = Path(asked.folder), Path(asked.directory).resolve()
     named = list(named_in_flags([*asked.flags, *asked.link_flags], folder))
@@ -74,14 +74,14 @@ def files_of_rules(text: str) -> Iterator[str]:
 
 
 def folders_searched(text: str) -> Iterator[str]:
-    """Of what GCC, Clang or nvcc's host compiler prints with -v; those too that are not there."""
+    """The folders that GCC, Clang or nvcc's host compiler prints with -v, including those that do not exist."""
     for listed in SEARCHED.findall(text):
         yield from (line.strip() for line in listed.splitlines())
     yield from NOT_THERE.findall(text)
 
 
 def files_of_trace(text: str, folder: Path) -> dict[str, str]:
-    """What a linker opened: each line of --trace that is a file's, and the file."""
+    """The files that a linker opened, by their lines in the output of --trace."""
     found = {}
     for line in text.splitlines():
         member = MEMBER.fullmatch(line)
@@ -92,7 +92,7 @@ def files_of_trace(text: str, folder: Path) -> dict[str, str]:
 
 
 def named_in_flags(flags: Sequence[str], folder: Path) -> Iterator[str]:
-    """Files and folders that the flags name, as -specs=FILE or -LFOLDER, and those named in response files."""
+    """Files and folders that the flags name (-specs=FILE, -LFOLDER), and those named in response files."""
     words, known = list(flags), set()
     while words:
         word = words.pop()

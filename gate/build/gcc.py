@@ -1,4 +1,4 @@
-"""The commands that make a library of C++: GCC's, which Clang takes too."""
+"""Command lines that compile and link C++ with GCC; Clang accepts the same flags."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from gate.machine.programs import run_program
 from gate.sandbox.protocol import CompileRequest
 
 DEFAULTS = ("-O3", "-std=c++20")
-"""Torch's own standard. Of two such flags the last counts, and the candidate's come later."""
+"""The C++ standard is torch's. The last of several such flags counts, and the candidate's flags come later."""
 LINK = ("-shared", "-Wl,--trace")
 COMPLETE = ("-Wl,-z,defs",)
-"""It asks of the linker what only loading would show otherwise: that nothing is missing."""
+"""Undefined symbols become errors of the linker; otherwise only loading would find them."""
 
 
 def compile_command(asked: CompileRequest, source: str, target: Path) -> list[str]:
-    """One source to an object, with the depfiles of compiler and assembler beside it."""
+    """Compiles one source to an object, and writes the depfiles of compiler and assembler into its folder."""
     rules, assembled = target.with_suffix(".d"), target.with_suffix(".assembled.d")
     listed = ["-MD", "-MF", str(rules), *([f"-Wa,--MD,{assembled}"] if is_gnu(host_compiler()) else [])]
     return [*host_compiler(), *DEFAULTS, "-fPIC", *_given(asked), "-c", source, "-o", str(target), *listed]
 
 
 def search_command(asked: CompileRequest, source: Path) -> list[str]:
-    """An empty source, preprocessed only to hear which folders are searched."""
+    """Preprocesses an empty source: with -v, the compiler prints the folders that it searches."""
     return [*host_compiler(), *DEFAULTS, "-v", *_given(asked), "-E", str(source), "-o", f"{source}.i"]
 
 
 def link_command(asked: CompileRequest, objects: Sequence[str], library: str) -> list[str]:
-    """Objects to a library."""
+    """Links objects to a library."""
     return [*host_compiler(), *LINK, *objects, "-o", library, *asked.link_flags]
 
 
@@ -39,7 +39,7 @@ def host_compiler() -> list[str]:
 
 
 def is_gnu(compiler: Sequence[str]) -> bool:
-    """Whether it hands its assembler what -Wa says: Clang has one built in, which lists nothing."""
+    """Whether the compiler is GCC, which passes -Wa to its assembler; Clang's built-in one writes no depfile."""
     return b"Free Software Foundation" in run_program([*compiler, "--version"]).stdout
 
 

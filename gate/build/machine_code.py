@@ -1,4 +1,4 @@
-"""The machine code of a build: disassembled and counted, without running it."""
+"""Disassembles a build's machine code and counts its instructions, without running it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from gate.records import Build
 
 
 def with_machine_code(candidate: Candidate) -> Candidate:
-    """The same. Raises BadInputError for one that is not compiled for a GPU before it runs."""
+    """Returns the candidate. Raises BadInputError if it is not compiled by nvcc."""
     if candidate.language != "cuda":
         raise BadInputError(
-            f"only what nvcc compiles has machine code to look at, and {candidate.name} is {candidate.language}; "
+            f"only CUDA candidates have machine code to inspect, but {candidate.name} is {candidate.language}; "
             "choose a CUDA candidate (`kernel-gate candidates` lists them)"
         )
     return candidate
 
 
 def inspect(build: Build) -> Static:
-    """The static counters of a CUDA candidate's build. Raises UnfitEnvironmentError where nothing disassembles it."""
+    """The static counters of a CUDA candidate's build. Raises UnfitEnvironmentError without a disassembler."""
     library = Path(build.library or "")
     text = dump(library)
     if text is None:
-        raise UnfitEnvironmentError(f"no disassembler for {library}; {REMEDIES[PROGRAM]}")
+        raise UnfitEnvironmentError(f"{PROGRAM} cannot disassemble {library}; {REMEDIES[PROGRAM]}")
     return Static(build.impl, fingerprint(library.read_bytes(), _cubins(library)), read_sass(text), build.resources)
 
 
 def _cubins(library: Path) -> list[bytes]:
-    """The GPU's programs in a library, as files of their own."""
+    """The cubins in a library."""
     with tempfile.TemporaryDirectory() as folder:
         command = [require_tool(PROGRAM), "-xelf", "all", str(library.resolve())]
         run_program(command, own_folder_first=True, cwd=folder, timeout=DUMP_S)

@@ -1,4 +1,4 @@
-"""The commands that make a library of CUDA sources: nvcc's."""
+"""Command lines that compile and link CUDA sources with nvcc."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ DEFAULTS = {
     "-std=c++17": ("-std", "--std"),
     "-lineinfo": ("-lineinfo", "--generate-line-info", "-G", "--device-debug"),
 }
-"""Flags, each unless the candidate has one that begins like these: nvcc takes none twice."""
+"""Default flags; a candidate's flag with one of these prefixes replaces the default: nvcc refuses duplicates."""
 ALWAYS = ("-Xcompiler=-fPIC", "-Xptxas=-v")
 LINK = ("-shared", "-Xlinker=--trace")
 COMPLETE = ("-Xlinker=-z,defs",)
 
 
 def nvcc_version() -> str:
-    """All that it says of itself; empty where there is none."""
+    """The output of `nvcc --version`; empty if nvcc is not installed."""
     nvcc = find_tool("nvcc")
     return run_program([nvcc, "--version"]).stdout.decode(errors="replace") if nvcc else ""
 
 
 def processes() -> int:
-    """How many to run at once: MAX_JOBS, as for torch's extensions, or one a processor."""
+    """The number of parallel compilers: MAX_JOBS, as for torch's extensions, or one per processor."""
     chosen = os.environ.get("MAX_JOBS", "")
     return max(1, int(chosen) if chosen.isdecimal() else len(os.sched_getaffinity(0)))
 
 
 def compile_command(asked: CompileRequest, source: str, target: Path) -> list[str]:
-    """One source to an object, with its depfiles and the PTX on the way beside it."""
+    """Compiles one source to an object, and writes its depfiles and PTX into its folder."""
     codes = [flag for architecture in asked.architectures for flag in code_flags(architecture)]
     threads = f"--threads={min(len(asked.architectures), processes())}"
     rules, assembled = target.with_suffix(".d"), target.with_suffix(".assembled.d")
@@ -48,17 +48,17 @@ def compile_command(asked: CompileRequest, source: str, target: Path) -> list[st
 
 
 def search_command(asked: CompileRequest, source: Path) -> list[str]:
-    """As gate/build/gcc.py's: the host compiler says where it searches."""
+    """Preprocesses an empty source: with -v, the host compiler prints the folders that it searches."""
     return [*_nvcc(asked), "-Xcompiler=-v", *_given(asked), "-x", "cu", "-E", str(source), "-o", f"{source}.ii"]
 
 
 def link_command(asked: CompileRequest, objects: Sequence[str], library: str) -> list[str]:
-    """Objects to a library."""
+    """Links objects to a library."""
     return [*_nvcc(asked), *LINK, *objects, "-o", library, *asked.link_flags]
 
 
 def _nvcc(asked: CompileRequest) -> list[str]:
-    """With the host compiler that CXX chose, where it did."""
+    """nvcc, with the host compiler of CXX if that is set."""
     return [asked.nvcc or "nvcc", *([f"-ccbin={host_compiler()[0]}"] if os.environ.get("CXX") else [])]
 
 

@@ -1,4 +1,4 @@
-"""A candidate made ready to run: its environment, its build, and the file that its process loads."""
+"""Prepares a candidate: its environment, its build, and the file that its process loads."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gate.session import Session, describe_environment
 
 
 def environment_of(session: Session) -> Environment:
-    """Where all is to run. Raises UnfitEnvironmentError."""
+    """The environment of the session's device. Raises UnfitEnvironmentError."""
     with session.stage("start"):
         return describe_environment(session.server, session.device)
 
 
 def prepare_candidate(session: Session, candidate: Candidate) -> tuple[Environment, Build]:
-    """Where the candidate is to run, and what it was built into."""
+    """The environment, and the candidate's build. Raises UnfitEnvironmentError."""
     environment = environment_of(session)
     session.progress(f"build {candidate.name}", 0, 1)
     with session.stage("build"):
@@ -37,5 +37,5 @@ def _files_sha256(candidate: Candidate) -> str | None:
 
 
 def source_of(candidate: Candidate, built: Build) -> str:
-    """What a candidate's process loads."""
+    """The path that a candidate's process loads: its library or its Python file."""
     return built.library or candidate.entry

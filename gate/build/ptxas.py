@@ -1,4 +1,4 @@
-"""What ptxas says with -v, and PTX with its directives, of the kernels that they compile."""
+"""Reads kernels' resources from the output of ptxas -v, and launch bounds from PTX directives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ THREADS = re.compile(r"\.(?:maxntid|reqntid) (\d+)(?:, (\d+))?(?:, (\d+))?")
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """What a kernel's PTX says of its launches: a block's most threads, and whether it is given shared memory."""
+    """Launch facts in a kernel's PTX: the maximum threads of a block, and whether it uses dynamic shared memory."""
 
     threads: int | None
     dynamic_shared: bool
@@ -37,12 +37,12 @@ NOTHING = Directives(None, False)
 
 @dataclass(frozen=True, slots=True)
 class _Function:
-    """One function's part of the report; `architecture` is the one that was compiled last."""
+    """One function's part of the report."""
 
     name: str
     architecture: str
     stack: tuple[int, ...] = (0, 0, 0)
-    """Bytes: of the frame, of spill stores, of spill loads."""
+    """Bytes of the stack frame, of spill stores, and of spill loads."""
     registers: int | None = None
     shared_bytes: int = 0
 
@@ -80,7 +80,7 @@ def read_ptxas(log: str, directives: Read) -> tuple[KernelResources, ...]:
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
-    """Numbers in it count as numbers: 9.0 before 10.0, attend<64> before attend<128>."""
+    """A key for natural sorting: 9.0 before 10.0, attend<64> before attend<128>."""
     return [(int(part or -1), rest) for part, rest in re.findall(r"(\d*)(\D*)", text)]
 
 
@@ -132,13 +132,13 @@ def _kernels(ptx: str) -> Iterator[tuple[tuple[str, str], Directives]]:
 
 
 def _threads(directives: str) -> int | None:
-    """Of .maxntid x, y, z, which __launch_bounds__ becomes."""
+    """The product of .maxntid x, y, z, which __launch_bounds__ compiles to."""
     bound = THREADS.search(directives)
     return math.prod(int(part or 1) for part in bound.groups()) if bound else None
 
 
 def demangle(names: list[str]) -> list[str]:
-    """Demangled, without parameters and unnamed namespaces, where c++filt is there."""
+    """Demangles names, without parameters and unnamed namespaces; unchanged if c++filt is not installed."""
     if not names or shutil.which("c++filt") is None:
         return names
     done = run_program(["c++filt", "-p"], input="\n".join(names).encode())

@@ -1,4 +1,4 @@
-"""Machine code without a GPU: what `cuobjdump -sass` prints of a library, counted kernel by kernel."""
+"""Reads the output of `cuobjdump -sass` and counts instructions kernel by kernel. Needs no GPU."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PADDING = "NOP"
 TENSOR = ("HMMA", "HGMMA", "IMMA", "IGMMA", "QMMA", "QGMMA", "DMMA", "OMMA", "UTCHMMA", "UTCQMMA")
 SCALAR = ("FFMA", "HFMA2", "FADD", "FMUL", "MUFU")
 A_TENSOR = 64
-"""How much more one tensor instruction counts than a scalar one, when loops are compared by their arithmetic."""
+"""The weight of a tensor instruction against a scalar one, to find the loop with the most arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One line of SASS. `target` is where a branch goes."""
+    """One line of SASS. `target` is the address that a branch jumps to."""
 
     address: int
     text: str
@@ -39,7 +39,7 @@ class Instruction:
 
 
 def dump(library: Path) -> str | None:
-    """The SASS in a library, as text; None where there is no disassembler, or it fails."""
+    """The SASS in a library, as text; None if cuobjdump is not installed or fails."""
     program = find_tool(PROGRAM)
     if program is None:
         return None
@@ -88,12 +88,12 @@ def _code(kernel: str, architecture: str, code: Sequence[Instruction]) -> Machin
 
 
 def _without_end(code: Sequence[Instruction]) -> list[Instruction]:
-    """Without what fills the end: a branch to itself, and NOPs."""
+    """The code without the padding at its end: a branch to itself, and NOPs."""
     return [each for each in code if each.kind != PADDING and each.target != each.address]
 
 
 def barriers_per_tile(code: Sequence[Instruction]) -> int | None:
-    """Barriers in one round of the loop with the most arithmetic of its own; None where no loop computes."""
+    """Barriers per iteration of the loop with the most arithmetic; None if no loop has any arithmetic."""
     loops = {(each.target, each.address) for each in code if each.target is not None and each.target < each.address}
     bodies = [_own(code, loop, loops) for loop in loops]
     busiest = max(bodies, key=_arithmetic, default=[])
@@ -101,7 +101,7 @@ def barriers_per_tile(code: Sequence[Instruction]) -> int | None:
 
 
 def _own(code: Sequence[Instruction], loop: tuple[int, int], loops: Iterable[tuple[int, int]]) -> list[Instruction]:
-    """A loop's instructions, without those of loops within it."""
+    """A loop's instructions, without those of inner loops."""
     first, last = loop
     inner = [each for each in loops if each != loop and first <= each[0] and each[1] <= last]
     return [

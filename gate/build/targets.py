@@ -1,4 +1,4 @@
-"""Which CUDA architectures a build is for: what is asked, held against what the candidate declares."""
+"""Chooses the CUDA architectures of a build: the requested ones that the candidate declares."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ NAMED = {  # as in torch.utils.cpp_extension
     "Blackwell+Tegra": "11.0", "Blackwell": "10.0;10.3;12.0;12.1+PTX",
 }  # fmt: skip
 PRODUCTS = ("8.9", "9.0a")
-"""Of the L4, and of Hopper: what is built where nothing says for which GPU."""
+"""The architectures of the L4 and of Hopper: the default if no architecture is requested and there is no GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Architectures, in order, and who asked for them."""
+    """Requested architectures, in order, and the source of the request."""
 
     architectures: tuple[str, ...]
     by: str
     binding: bool = True
-    """False: where the candidate has none of them, whatever it declares will do."""
+    """False: if the candidate declares none of them, all that it declares are built."""
 
 
 def wanted_architectures(asked: Sequence[str] = ()) -> Wanted:
-    """Those of --arch; else of TORCH_CUDA_ARCH_LIST; else that of this machine's GPU; else the products'.
+    """The architectures of --arch; else of TORCH_CUDA_ARCH_LIST; else of this machine's GPU; else PRODUCTS.
 
-    Raises BadInputError for what is no architecture.
+    Raises BadInputError for an invalid architecture.
     """
     listed = os.environ.get("TORCH_CUDA_ARCH_LIST", "")
     if asked:
@@ -39,22 +39,22 @@ def wanted_architectures(asked: Sequence[str] = ()) -> Wanted:
     if listed and listed != "native":
         return Wanted(_parse(listed, "TORCH_CUDA_ARCH_LIST"), f"TORCH_CUDA_ARCH_LIST={listed}")
     capability = _capability()
-    if capability is not None:  # with what that GPU alone has, where the candidate declares it
+    if capability is not None:  # with the features of that GPU alone, if the candidate declares them
         return Wanted((f"{capability}a",), f"this machine's GPU ({capability})")
     return Wanted(PRODUCTS, "nothing", binding=False)
 
 
 def choose_architectures(declared: Sequence[str], wanted: Wanted) -> tuple[str, ...]:
-    """Of the declared architectures those that run where the wanted ones do. Empty where there are none."""
-    served = [_served(declared, each) for each in wanted.architectures]
-    chosen = tuple(dict.fromkeys(each for each in served if each is not None))
+    """The declared architectures whose code runs on GPUs of the wanted ones; empty if there are none."""
+    served = [_served(declared, architecture) for architecture in wanted.architectures]
+    chosen = tuple(dict.fromkeys(architecture for architecture in served if architecture is not None))
     return chosen if chosen or wanted.binding else tuple(declared)
 
 
 def _served(declared: Sequence[str], wanted: str) -> str | None:
-    """The declared one that is nearest: equal; of the same number; or an older one of the same generation.
+    """The best declared architecture: the same; with the same number; or an older one of the same major version.
 
-    Machine code runs on later minor versions of its major one, but not what is for one GPU alone (`a`).
+    Machine code also runs on later minor versions, except code for one GPU only (suffix `a`).
     """
     plain, plus, _ = wanted.partition("+PTX")
     older = sorted((each for each in declared if _older(each, plain)), key=_number, reverse=True)
@@ -74,7 +74,7 @@ def _older(architecture: str, than: str) -> bool:
 
 
 def code_flags(architecture: str) -> list[str]:
-    """What nvcc is told to make of one."""
+    """The flags of nvcc for one architecture."""
     major, minor, suffix, ptx = architecture_parts(architecture)
     number = f"{major}{minor}{suffix}"
     made = [f"-gencode=arch=compute_{number},code=sm_{number}"]
@@ -82,7 +82,7 @@ def code_flags(architecture: str) -> list[str]:
 
 
 def _parse(text: str, source: str) -> tuple[str, ...]:
-    """Separated as torch does, and by commas; names of generations too."""
+    """Parses a list separated by semicolons, commas or spaces; names of generations are allowed."""
     for name, architectures in NAMED.items():
         text = text.replace(name, architectures)
     parsed = tuple(dict.fromkeys(filter(None, re.split(r"[;, ]+", text))))
@@ -93,7 +93,7 @@ def _parse(text: str, source: str) -> tuple[str, ...]:
 
 
 def _capability() -> str | None:
-    """The compute capability of the GPU that CUDA would use; None where there is none."""
+    """The compute capability of the GPU that CUDA would use; None without a GPU."""
     from gate.machine import nvml
 
     try:

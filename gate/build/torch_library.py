@@ -1,4 +1,4 @@
-"""Torch's own headers and libraries, for candidates that include them. No import of torch: only where it lies."""
+"""Paths and flags of torch's headers and libraries, for candidates that include them. Does not import torch."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pathlib import Path
 HEADERS = ("include", "include/torch/csrc/api/include")
 LIBRARIES = ("c10", "torch_cpu", "torch", "torch_python", "c10_cuda", "torch_cuda")
 EXTENSION = "TORCH_API_INCLUDE_EXTENSION_H"
-"""What torch's cpp_extension defines for <torch/extension.h>."""
+"""The macro that torch's cpp_extension defines for <torch/extension.h>."""
 
 
 def include_folders() -> list[str]:
-    """Of torch, and of Python, whose header torch's include."""
+    """The include folders of torch, and of Python, whose header torch's headers include."""
     return [*(str(_root() / name) for name in HEADERS), sysconfig.get_path("include")]
 
 
 def definitions(name: str) -> list[str]:
-    """What cpp_extension defines: PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) stands in many a source."""
+    """The macros that cpp_extension defines: many sources use PYBIND11_MODULE(TORCH_EXTENSION_NAME, m)."""
     return [f"-DTORCH_EXTENSION_NAME={name}", f"-D{EXTENSION}"]
 
 
 def is_included(files: Iterable[str]) -> bool:
-    """Whether these files, as a compiler names what it read, are torch's among others."""
+    """Whether a header of torch is among the files that a compiler read."""
     return any(name.startswith(f"{_root() / 'include'}/") for name in files)
 
 
 def link_flags() -> list[str]:
-    """For the libraries that this torch has."""
+    """The linker flags for the libraries of this torch."""
     folder = _root() / "lib"
     return [f"-L{folder}", *(f"-l{name}" for name in LIBRARIES if (folder / f"lib{name}.so").exists())]
 
