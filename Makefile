@@ -39,7 +39,7 @@ clean:
 	rm -rf .venv artifacts build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .venv/.installed: pyproject.toml .github/actions/environment.py
-	$(MAKE_ENVIRONMENT) -e .
+	$(MAKE_ENVIRONMENT) -e '.[all]'
 	touch $@
 
 .venv/.installed-%: .venv/.installed

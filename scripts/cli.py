@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import importlib
 import sys
 import traceback
@@ -12,9 +14,10 @@ from typing import Any, NoReturn
 
 import click
 
+import gate
 from gate.errors import GateError, UnfitEnvironmentError, explain_machine
 
-from . import streams
+from . import extras, streams
 
 USAGE, UNFIT, FAULT = 64, 69, 70
 COMMANDS = {
@@ -52,17 +55,33 @@ class Commands(click.Group):
             return None
         module = importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
         command: click.Command = module.command
-        return command
+        return command if name in extras.OPTIONAL else _with_extras(command, extras.NEEDS.get(name, ()))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _with_extras(command: click.Command, needed: Sequence[str]) -> click.Command:
+    """A copy that says what is not installed before it does anything; its --help needs nothing."""
+    inner = command.callback
+    if inner is None or not needed:
+        return command
+
+    @functools.wraps(inner)
+    def checked(**given: Any) -> Any:
+        extras.require(*needed)
+        return inner(**given)
+
+    made = copy.copy(command)
+    made.callback = checked
+    return made
+
+
 @click.group(
     cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KERNEL_GATE"}
 )
-@click.version_option(package_name="kernel-gate")
+@click.version_option(gate.__version__, prog_name="kernel-gate")
 def kernel_gate() -> None:
     """Decide whether an attention kernel is correct, and faster than PyTorch's SDPA beyond doubt.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import cli, options
+from . import cli, extras, options
 
 if TYPE_CHECKING:
     from gate.settings.model import Settings
@@ -38,6 +38,8 @@ def command(
     The verdict is recomputed by this policy, as in `gate`. If GitHub refuses the comment (read-only token, closed
     pull request, newer commit), the summary and standard output show the reason; the verdict does not change.
     """
+    if not dry_run:
+        extras.require("github")
     from gate.github.comment import Evidence, message_of, message_or_nothing, post
     from gate.github.context import context_of, read_event
     from gate.github.job_summary import MAX_SUMMARY_BYTES, report_delivery

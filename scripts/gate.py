@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import cli, options
+from . import cli, extras, options
 
 if TYPE_CHECKING:
     from gate.settings.model import Settings
@@ -32,6 +32,8 @@ def command(
     out: Path | None, report: Path | None, github: bool,
 ) -> int:  # fmt: skip
     """Judge a measurement. The policy comes from gate.toml and these options, never from the evidence."""
+    if report is not None:
+        extras.require("report")
     from gate.analysis.comparison import join
     from gate.report.html import page
     from gate.report.terminal import terminal

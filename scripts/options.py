@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+import gate
+
 from . import cli, progress
 
 if TYPE_CHECKING:
@@ -27,10 +29,21 @@ PROBE_CHARS = 1 << 20
 """Size of a small measurement: on a full disk an empty file can still be written."""
 DEFAULT_DTYPES: dict[str, Dtype] = {"cpu": "float32", "cuda": "float16"}
 
+BUNDLED = Path(gate.__file__).with_name("kernels")
+"""The candidates that an installed wheel comes with. A checkout has none here, so that on GitHub nothing but the pull
+request's own kernels is ever measured under their names."""
+
+
+def _folder_of_candidates() -> Path:
+    here = Path("kernels")
+    return BUNDLED if BUNDLED.is_dir() and not here.exists() else here
+
+
 impl = click.option("--impl", envvar="IMPL", required=True, help="The candidate, a name in the registry (or IMPL).")
 kernels = click.option(
-    "--kernels", type=click.Path(path_type=Path), default=Path("kernels"), help="The folder of candidates."
-)
+    "--kernels", type=click.Path(path_type=Path), default=_folder_of_candidates,
+    help="The folder of candidates. Default: ./kernels, or else those of the installed wheel.",
+)  # fmt: skip
 config = click.option("--config", metavar="NAME=VALUE,...", help="Tunables: BLOCK_M=64. Default: kernel.toml's.")
 device = click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), default="auto", help="Where to run.")
 shape = click.option(

@@ -11,8 +11,8 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import itertools
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -23,20 +23,7 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINTS, MAKER = (Path(__file__).with_name(name) for name in ("constraints.txt", "environment.py"))
-MEASURING = ("build", "measure-sdpa", "measure-candidate", "run", "baseline", "fuzz", "doctor")
-DRAWING = (*MEASURING, "gate")
-NEEDED_BY = {
-    "torch": MEASURING,
-    "filelock": MEASURING,
-    "platformdirs": MEASURING,
-    "pyelftools": MEASURING,
-    "ninja": MEASURING,
-    "nvidia-ml-py": MEASURING,
-    "setuptools": MEASURING,
-    "matplotlib": DRAWING,
-    "jinja2": DRAWING,
-}
-"""The commands that a dependency is for, where it is not for all. Commenting is done on small machines."""
+EXTRAS = ROOT / "scripts" / "extras.py"
 
 
 def main() -> None:
@@ -78,7 +65,7 @@ def module(path: Path) -> ModuleType:
 
 def environment(command: str, maker: ModuleType) -> Path:
     """The Python of the virtual environment, made where it is not there yet. Raises OSError, and the maker's own."""
-    wanted, measures = requirements(command), command in MEASURING
+    wanted, measures = requirements(command), "measure" in extras(command)
     torch = importlib.util.find_spec("torch") if measures else None
     texts = (path.read_text() for path in (CONSTRAINTS, MAKER))
     parts = (sys.version, sys.executable, str(torch and torch.origin), str(maker.has_driver()), *texts, *wanted)
@@ -127,11 +114,18 @@ def make(folder: Path, wanted: Sequence[str], measures: bool, maker: ModuleType)
 
 
 def requirements(command: str) -> list[str]:
-    """The dependencies of pyproject.toml, without those that are only for other commands."""
+    """The dependencies in pyproject.toml, and those of the extras that the command needs."""
     import tomllib  # noqa: PLC0415  # from 3.11 on; what is older is told so by the last lines
 
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    return [each for each in declared if command in NEEDED_BY.get(re.split(r"[^\w-]", each)[0], (command,))]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    more = (project["optional-dependencies"][extra] for extra in extras(command))
+    return [*project["dependencies"], *itertools.chain.from_iterable(more)]
+
+
+def extras(command: str) -> tuple[str, ...]:
+    """What measures also gets what draws, so that all commands of a job on the GPU find one environment."""
+    needed: tuple[str, ...] = module(EXTRAS).NEEDS.get(command, ())
+    return ("measure", "report") if "measure" in needed else needed
 
 
 def note_output(command: str) -> None:

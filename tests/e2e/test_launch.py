@@ -13,6 +13,7 @@ import pytest
 from gate.records import Outcome
 from gate.storage import write_record
 from gate.verdict.evidence_file import load_evidence
+from scripts.extras import NEEDS
 from tests.e2e.actrun import runners_environment
 from tests.support import examples
 from tests.support.bare import ACTIONS, load_action_file
@@ -196,17 +197,28 @@ def test_a_temporary_folder_of_somebody_else_is_refused(module, monkeypatch, tmp
 
 
 def test_only_measuring_needs_torch_and_a_compiler(module):
-    commenting, judging, measuring = (
-        {each.split(">")[0] for each in module.requirements(command)} for command in ("comment", "gate", "run")
+    deciding, commenting, judging, measuring = (
+        {re.split(r"[<>=; \[]", each)[0] for each in module.requirements(command)}
+        for command in ("required", "comment", "gate", "run")
     )
-    assert commenting == {"click", "numpy", "pydantic", "PyGithub", "scipy", "tabulate"}
-    assert judging - commenting == {"jinja2", "matplotlib"}
+    assert deciding == {"click", "jinja2", "numpy", "pydantic", "scipy", "tabulate"}
+    assert commenting - deciding == {"PyGithub"}
+    assert judging - deciding == {"matplotlib"}
     assert measuring - judging == {
         "torch", "filelock", "ninja", "nvidia-ml-py", "platformdirs", "pyelftools", "setuptools",
     }  # fmt: skip
 
 
+def test_all_commands_that_measure_find_one_environment(module):
+    wanted = {tuple(module.requirements(command)) for command, extras in NEEDS.items() if "measure" in extras}
+    assert len(wanted) == 1
+
+
 def test_every_package_of_the_hosted_judge_is_pinned(module):
     pinned = {line.partition("==")[0].lower() for line in module.CONSTRAINTS.read_text().splitlines() if "==" in line}
-    wanted = {re.split(r"[<>=; \[]", each)[0].lower() for each in module.requirements("gate")}
+    wanted = {
+        re.split(r"[<>=; \[]", each)[0].lower()
+        for command in ("plan", "gate", "comment", "withdraw", "required")
+        for each in module.requirements(command)
+    }
     assert wanted <= pinned

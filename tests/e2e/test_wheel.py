@@ -16,17 +16,26 @@ from tests.support.bare import make_bare_python
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "gate", "scripts")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "gate", "kernels", "scripts")
 
 
 def test_every_package_and_file_of_the_checkout_is_in_the_wheel():
     packaged = PROJECT["tool"]["setuptools"]["packages"]
     folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "gate").rglob("__init__.py")}
-    assert sorted(packaged) == sorted({*folders, "gate.cli"})
-    patterns = PROJECT["tool"]["setuptools"]["package-data"]["gate"]
-    matched = {path for pattern in patterns for path in (ROOT / "gate").glob(pattern)}
-    others = {path for path in (ROOT / "gate").rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
-    assert others == matched
+    assert sorted(packaged) == sorted({*folders, "gate.cli", "gate.kernels"})
+    assert data("gate") == files("gate", but={".py", ".pyc"})
+    assert data("gate.kernels") == files("kernels", but={".md", ".pyc"})
+
+
+def data(package):
+    """What the package's patterns match."""
+    folder = ROOT / PROJECT["tool"]["setuptools"]["package-dir"].get(package, package)
+    patterns = PROJECT["tool"]["setuptools"]["package-data"][package]
+    return {path for pattern in patterns for path in folder.glob(pattern)}
+
+
+def files(folder, but):
+    return {path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix not in but}
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +66,10 @@ def installed(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_wheel_builds_a_candidate_that_includes_its_header(installed):
-    _, ended = installed("build", "--impl", "cpu_tiled", "--kernels", ROOT / "kernels")
+def test_a_wheel_brings_candidates_and_the_header_that_they_include(installed):
+    folder, ended = installed("build", "--impl", "cpu_tiled")
     assert ended.returncode == 0, ended.stderr
+    assert not (folder / "kernels").exists()
 
 
 @pytest.mark.slow

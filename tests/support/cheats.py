@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from gate.candidates.registry import find_candidate
 from gate.measure.pipeline import measure_candidate
-from gate.records import Measurement, Outcome, Status
+from gate.records import Build, Correctness, Measurement, Outcome, Status, Trial, Witness
 from gate.sandbox.confinement import landlock_abi
 from gate.session import Session
 from tests.support import examples
@@ -180,8 +180,7 @@ def measured(session: Session, name: str) -> Measurement:
 
 def stages(measurement: Measurement) -> list[tuple[str, Status, str]]:
     """(stage, status, message) of every stage that was reached."""
-    found = [("build", measurement.build)]
-    found += [("check", each.correctness) for each in measurement.evaluations]
-    found += [("trial", each.trial) for each in measurement.evaluations if each.trial]
-    found += [("witness", each.witness) for each in measurement.evaluations if each.witness]
-    return [(name, stage.status, stage.message) for name, stage in found]
+    found: list[tuple[str, Build | Correctness | Trial | Witness | None]] = [("build", measurement.build)]
+    for evaluation in measurement.evaluations:
+        found += [("check", evaluation.correctness), ("trial", evaluation.trial), ("witness", evaluation.witness)]
+    return [(name, stage.status, stage.message) for name, stage in found if stage is not None]
