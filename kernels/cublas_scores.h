@@ -1,4 +1,4 @@
-// The first product by cuBLAS, with its scores in memory: what the rungs share that keep them there.
+// The first product by cuBLAS, with its scores in memory; shared by the kernels that keep scores in memory.
 #ifndef KERNEL_GATE_CUBLAS_SCORES_H
 #define KERNEL_GATE_CUBLAS_SCORES_H
 

@@ -1,5 +1,5 @@
-// Opens NVIDIA's libraries at run time, so that a rung builds where their headers are absent and says so where the
-// library is.
+// Opens NVIDIA's libraries at run time: a kernel builds without their headers, and reports an error at run time if a
+// library is missing.
 #ifndef KERNEL_GATE_DYNAMIC_LIBRARY_H
 #define KERNEL_GATE_DYNAMIC_LIBRARY_H
 
@@ -11,7 +11,7 @@
 
 namespace ladder {
 
-// The folder that holds the torch that this process has loaded, and so the wheels that torch asked for; or "".
+// The site-packages folder of the torch in this process, which also contains NVIDIA's wheels; "" if there is none.
 inline std::string packages_of_torch() {
   std::string found;
   dl_iterate_phdr(
@@ -26,7 +26,7 @@ inline std::string packages_of_torch() {
   return found;
 }
 
-// One of the names, in the order given: loaded already, on the loader's path, or in a wheel beside torch; else null.
+// Opens the first library found: already loaded, on the loader's path, or in one of NVIDIA's wheels; null if none.
 inline void* open_library(std::initializer_list<const char*> names) {
   for (const char* name : names)
     if (void* loaded = dlopen(name, RTLD_NOW | RTLD_NOLOAD)) return loaded;
@@ -39,7 +39,7 @@ inline void* open_library(std::initializer_list<const char*> names) {
   return nullptr;
 }
 
-// Sets `function` to the library's symbol of that name; false where it has none.
+// Sets `function` to the library's symbol of that name; false if there is no such symbol.
 template <typename Function>
 bool find_symbol(void* library, const char* name, Function*& function) {
   function = reinterpret_cast<Function*>(dlsym(library, name));

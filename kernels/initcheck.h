@@ -1,6 +1,6 @@
-// Tells compute-sanitizer's initcheck of writes that it does not see. It follows none that the tensor memory
-// accelerator makes: after a torch.bmm on an H200, reading any element of its result was an uninitialised read to it
-// (compute-sanitizer of CUDA 13.0). Anywhere else this does nothing.
+// Marks memory as initialised for compute-sanitizer's initcheck, which does not track writes by the tensor memory
+// accelerator: after a torch.bmm on an H200, it reported every read of the result as uninitialised (compute-sanitizer
+// of CUDA 13.0). Without the sanitizer this has no effect.
 // docs.nvidia.com/compute-sanitizer/SanitizerNvtxGuide
 #ifndef KERNEL_GATE_INITCHECK_H
 #define KERNEL_GATE_INITCHECK_H
@@ -15,7 +15,7 @@
 
 namespace ladder {
 
-// What was enqueued in `stream` so far has written `row_bytes` at the beginning of each row; rows are `pitch` bytes apart.
+// Marks the first `row_bytes` of every row as written by the work queued in `stream`; rows are `pitch` bytes apart.
 inline void mark_written(const void* first, int64_t rows, int64_t row_bytes, int64_t pitch, cudaStream_t stream) {
 #ifdef KERNEL_GATE_HAS_NVTX
   static const nvtxDomainHandle_t domain = nvtxDomainCreateA("kernel-gate");

@@ -1,4 +1,4 @@
-// How the two hybrids cut a head for nvcuda::wmma: a block's warps take 16 rows each and pass through 64 keys at a time.
+// Tiles of the two hybrids for nvcuda::wmma: every warp of a block computes 16 rows and iterates over 64 keys at a time.
 // They share this and not the kernels: one keeps scores in memory and the other weights.
 #ifndef KERNEL_GATE_SCORE_TILE_CUH
 #define KERNEL_GATE_SCORE_TILE_CUH

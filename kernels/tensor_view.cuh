@@ -1,4 +1,4 @@
-// A call's tensors as the kernels of the CUDA ladder see them: strided views, and what else is the same for all blocks.
+// Strided views of a call's tensors for the CUDA kernels of the ladder, and the other arguments that all blocks share.
 #ifndef KERNEL_GATE_TENSOR_VIEW_CUH
 #define KERNEL_GATE_TENSOR_VIEW_CUH
 

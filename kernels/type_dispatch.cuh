@@ -1,4 +1,4 @@
-// From a call's types and sizes, known at run time, to templates; and how a launch ended.
+// Dispatches a call's types and sizes, known at run time, to templates; and returns the status of a launch.
 #ifndef KERNEL_GATE_TYPE_DISPATCH_CUH
 #define KERNEL_GATE_TYPE_DISPATCH_CUH
 

@@ -1,5 +1,5 @@
-// How rungs that keep scores or weights in memory cut the work: so many heads, or rows of one head, at a time, that
-// the workspace stays small and most of it stays in the L2 cache between one kernel and the next.
+// Divides the work of kernels that keep scores or weights in memory into chunks of heads, or of rows of one head: the
+// workspace stays small, and most of it stays in the L2 cache between one kernel and the next.
 #ifndef KERNEL_GATE_WORKSPACE_CHUNKS_H
 #define KERNEL_GATE_WORKSPACE_CHUNKS_H
 
