@@ -142,7 +142,7 @@ def test_a_recorded_profile_is_a_record():
 
 
 def test_a_counter_that_is_not_finite_is_refused():
-    with pytest.raises(ValueError, match="what is counted lies between"):
+    with pytest.raises(ValueError, match="a count lies between"):
         KernelCounters("attend", (1,), (1,), {"tensor_pct": float("nan")})
 
 
