@@ -1,7 +1,7 @@
-"""Every error that Kernel Gate raises on purpose: one line that says what happened and what to do next.
+"""Kernel Gate's exceptions. Every message is one line: what happened, and what to do next.
 
-Exit codes are the same everywhere: 64 usage, 69 an unfit machine, 2 no such candidate.
-What a *candidate* does wrong is never an exception but a status on a record.
+Exit codes: 64 usage, 69 unfit machine, 2 unknown candidate, 3 failed build, 70 internal error.
+A *candidate's* failure is never an exception, but a status on a record.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from collections.abc import Mapping
 
 MACHINE_REMEDIES: Mapping[int, str] = {
     errno.ENOSPC: "free some space there",
-    errno.EDQUOT: "free some space there, or have the quota raised",
+    errno.EDQUOT: "free some space there, or raise the disk quota",
     errno.EROFS: "choose a folder that can be written",
-    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
-    errno.EIO: "look for a broken disk (`dmesg`)",
+    errno.EFBIG: "raise the file size limit (ulimit -f)",
+    errno.EIO: "check the disk for errors (`dmesg`)",
     errno.EMFILE: "raise the limit of open files (ulimit -n 1024)",
-    errno.ENFILE: "close some programs: the whole system has too many files open",
+    errno.ENFILE: "close some programs: the system has too many open files",
     errno.EAGAIN: "raise the limit of processes (ulimit -u, docker run --pids-limit)",
     errno.ENOMEM: "free some memory",
 }
-"""Errors of the operating system that are the machine's fault, and not of what was asked of it: what to do."""
+"""Remedies by error number, for errors of the operating system that are faults of the machine."""
 
 
 class GateError(Exception):
-    """Base of all expected errors; `exit_code` is what the process ends with."""
+    """Base of all expected errors; `exit_code` is the exit code of the process."""
 
     exit_code = 70
 
 
 class BadInputError(GateError):
-    """Something the user gave cannot be used: an option, a path, a file's content."""
+    """An option, a path or a file's content from the user is invalid."""
 
     exit_code = 64
 
 
 class MalformedFileError(BadInputError):
-    """A file is not the JSON it should be: truncated, not JSON, or without the fields that are needed."""
+    """A file is truncated, not JSON, or lacks required fields."""
 
 
 class SchemaVersionError(BadInputError):
@@ -46,11 +46,11 @@ class SchemaVersionError(BadInputError):
 
 
 class InconsistentFileError(BadInputError):
-    """A file's derived numbers or its parts contradict its own samples."""
+    """Numbers or parts of a file contradict its samples."""
 
 
 class NonFiniteNumberError(BadInputError):
-    """A file carries NaN or infinity."""
+    """A file contains NaN or infinity."""
 
 
 class UnwritableOutputError(BadInputError):
@@ -58,33 +58,33 @@ class UnwritableOutputError(BadInputError):
 
 
 class CandidateNotFoundError(GateError):
-    """IMPL names no candidate of the registry: the verdict is undecided."""
+    """IMPL is not a candidate of the registry; the verdict is undecided."""
 
     exit_code = 2
 
 
 class FailedBuildError(GateError):
-    """A candidate that a command needs built does not build."""
+    """The build of a candidate failed, and the command needs it."""
 
     exit_code = 3
 
 
 class UnfitEnvironmentError(GateError):
-    """This machine lacks something the command needs: a compiler, a device, a driver."""
+    """The machine lacks what the command needs, such as a compiler, a device or a driver."""
 
     exit_code = 69
 
 
 def explain_machine(error: OSError) -> str | None:
-    """The thing and its remedy, where the machine is at fault; None for any other error."""
+    """Message and remedy if the error is a fault of the machine; otherwise None."""
     remedy = MACHINE_REMEDIES.get(error.errno or 0)
-    thing = error.filename or "standard output, or a process"
-    return f"{thing}: {error.strerror}; {remedy}" if remedy else None
+    subject = error.filename or "standard output, or a process"
+    return f"{subject}: {error.strerror}; {remedy}" if remedy else None
 
 
 def machine_fault_in(log: str) -> str | None:
-    """The first line in which a compiler says that the machine failed it, with the remedy; None without one."""
+    """The first line of a compiler's log that reports a fault of the machine, with its remedy; else None."""
     remedies = {os.strerror(number): remedy for number, remedy in MACHINE_REMEDIES.items()}
-    said = re.compile(rf"^.*: '?({'|'.join(map(re.escape, remedies))})'?\s*$", re.MULTILINE)
-    found = said.search(log)
+    pattern = re.compile(rf"^.*: '?({'|'.join(map(re.escape, remedies))})'?\s*$", re.MULTILINE)
+    found = pattern.search(log)
     return f"{found[0].strip()}; {remedies[found[1]]}" if found else None

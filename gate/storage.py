@@ -1,4 +1,4 @@
-"""Files: what a user named is read without waiting for anybody; ours are written whole or not at all."""
+"""Reads a user's files without blocking, and writes files atomically."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gate.records import Record
 from gate.records.codec import to_json
 
 MAX_BYTES = 64 << 20
-"""Of a file: 70 times what 40 replicates of every backend on five workloads take. Reading so much takes 0.5 GB."""
+"""Largest file to read: 70 times 40 replicates of every backend on five workloads; needs 0.5 GB of memory."""
 MAX_TOML = 1 << 20
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -26,24 +26,26 @@ KINDS = {
 }
 
 
-def read_given(path: Path, what: str, *, most: int = MAX_BYTES) -> bytes:
-    """The content of a plain file; `what` says which one to name instead.
+def read_given(path: Path, what: str, *, limit: int = MAX_BYTES) -> bytes:
+    """The content of a regular file; `what` names the expected kind of file in the error.
 
-    A pipe may have no writer, and a device no end: neither is read. Raises BadInputError.
+    Pipes and devices are refused, because reading them may never end. Raises BadInputError.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             kind = KINDS.get(stat.S_IFMT(os.fstat(descriptor).st_mode))
-            content = b"" if kind else file.read(most + 1)
+            content = b"" if kind else file.read(limit + 1)
     except OSError as error:
-        raise BadInputError(f"cannot read {path}: {error.strerror}; name {what}") from error
+        raise BadInputError(f"cannot read {path}: {error.strerror}; choose {what}") from error
     except ValueError as error:
-        raise BadInputError(f"cannot read {str(path)!r}: {error}; name {what}") from error
+        raise BadInputError(f"cannot read {str(path)!r}: {error}; choose {what}") from error
     if kind:
-        raise BadInputError(f"cannot read {path}: it is {kind}, not a plain file; name {what}")
-    if len(content) > most:
-        raise MalformedFileError(f"{path} is over {most >> 20} MiB, too much for {what}; name another file")
+        raise BadInputError(f"cannot read {path}: it is {kind}, not a regular file; choose {what}")
+    if len(content) > limit:
+        raise MalformedFileError(
+            f"{path} is larger than {limit >> 20} MiB, too large for {what}; choose another file"
+        )
     return content
 
 
@@ -51,14 +53,14 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_record(path: Path, record: Record, *, indent: int | None = None) -> None:
-    """Writes the record's JSON to `path`, whole or not at all. Raises what `write_text` does."""
+    """Writes the record's JSON to `path` atomically. Raises the errors of `write_text`."""
     write_text(path, to_json(record, indent=indent) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` to `path` by a temporary file beside it and a rename.
+    """Writes `text` to `path` atomically: to a temporary file in the same folder, then a rename.
 
-    Raises UnwritableOutputError, or UnfitEnvironmentError where the disk is full.
+    Raises UnwritableOutputError, or UnfitEnvironmentError if the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +78,7 @@ def write_text(path: Path, text: str) -> None:
             remedy = errors.MACHINE_REMEDIES[error.errno or 0]
             raise errors.UnfitEnvironmentError(f"cannot write {path}: {error.strerror}; {remedy}") from error
         raise errors.UnwritableOutputError(
-            f"cannot write {path}: {error.strerror}; choose an output path that can be written"
+            f"cannot write {path}: {error.strerror}; choose a writable output path"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Text from outside, made fit to show."""
+"""Sanitizes text from candidates, users and tools before it is shown."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import re
 import unicodedata
 
 COMMAND = re.compile(r"(?:^|[\r\n])[^\S\r\n]*:(?=:)|##(?=\[)")
-"""What GitHub's runner takes for a command in a job's output: `::` that begins a line, `##[` wherever it stands."""
+"""Workflow commands in a job's output: `::` at the start of a line, `##[` anywhere."""
 
 
 def one_line(text: str) -> str:
-    """Text from outside without control characters, line ends, or marks that turn the direction of writing."""
+    """Replaces control characters, line ends and bidirectional marks by spaces."""
     return "".join(" " if _is_control(character) else character for character in text)
 
 
 def inert(text: str) -> str:
-    """The same with a space within each mark of a command, so that GitHub's runner obeys no word of it."""
+    """Inserts a space into every workflow command, so that GitHub's runner ignores it."""
     return COMMAND.sub(r"\g<0> ", text)
 
 

@@ -32,7 +32,7 @@ def pipe(tmp_path):
 def test_no_command_waits_for_a_pipe_without_a_writer(command, pipe, kernel_gate):
     answer = kernel_gate(*command, pipe)
     assert answer.code == 64
-    assert "it is a pipe, not a plain file; name " in answer.complaint
+    assert "it is a pipe, not a regular file; choose " in answer.complaint
 
 
 def test_a_registry_with_a_pipe_for_a_kernel_toml_is_refused(pipe, kernel_gate):
@@ -54,15 +54,15 @@ def test_a_folder_a_device_a_socket_and_nothing_are_refused_and_the_message_says
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(tmp_path / "s"))
         for path in (tmp_path, "/dev/zero", "/dev/null", tmp_path / "s", tmp_path / "missing", "nul\0l"):
-            with pytest.raises(BadInputError, match=r"name a run\.json"):
+            with pytest.raises(BadInputError, match=r"choose a run\.json"):
                 read_given(path, "a run.json")
 
 
 def test_a_file_without_end_is_not_read_to_its_end(tmp_path):
     (tmp_path / "large").write_bytes(b"0" * 101)
-    assert read_given(tmp_path / "large", "a file", most=101)
-    with pytest.raises(MalformedFileError, match="too much for a file"):
-        read_given(tmp_path / "large", "a file", most=100)
+    assert read_given(tmp_path / "large", "a file", limit=101)
+    with pytest.raises(MalformedFileError, match="too large for a file"):
+        read_given(tmp_path / "large", "a file", limit=100)
 
 
 def never(*_):

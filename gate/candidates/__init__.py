@@ -1,1 +1,1 @@
-"""Candidates as their folders describe them: the registry, tunables, architectures."""
+"""The registry of candidates, their tunables, launch sizes and architectures."""

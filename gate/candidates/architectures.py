@@ -1,6 +1,6 @@
-"""How a CUDA architecture is written.
+"""Parses the names of CUDA architectures.
 
-As torch writes it: 8.9, 9.0a, and with its PTX beside the machine code, 9.0+PTX.
+The notation is torch's: 8.9, 9.0a, and 9.0+PTX for machine code with PTX.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ def architecture_parts(architecture: str) -> tuple[str, ...]:
     """Major, minor, suffix and `+PTX`. Raises ValueError."""
     match = FORM.fullmatch(architecture)
     if match is None:
-        raise ValueError(f"'{architecture}' is not an architecture, like 8.9 or 9.0a")
+        raise ValueError(f"'{architecture}' is not a CUDA architecture; write for example 8.9 or 9.0a")
     return match.groups("")
 
 
 def check_architectures(declared: Sequence[str]) -> None:
-    """Raises ValueError for what is no architecture."""
+    """Raises ValueError for a name that is not an architecture, or has +PTX."""
     for name in declared:
         if architecture_parts(name)[3]:
-            raise ValueError(f"'{name}' is declared without +PTX; ask for that with --arch or TORCH_CUDA_ARCH_LIST")
+            raise ValueError(f"'{name}' must not contain +PTX; request PTX with --arch or TORCH_CUDA_ARCH_LIST")

@@ -1,6 +1,6 @@
-"""What kernel.toml says of a kernel's launch, which the compiler cannot see: threads, dynamic shared memory.
+"""Launch sizes declared in kernel.toml, which the compiler does not know: threads, dynamic shared memory.
 
-A size is a number, or an expression in the tunables ("32 * NUM_WARPS"); where kernels differ, a table from a part of
+A size is a number or an expression of tunables ("32 * NUM_WARPS"). If kernels differ, it is a table from a part of
 the kernel's name to its size.
 """
 
@@ -24,28 +24,28 @@ OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
 
 
 def check_sizes(name: str, sizes: Sizes | None, config: Config, least: int = 0, most: float = math.inf) -> None:
-    """Raises ValueError where a size, under this configuration, is none or is out of bounds."""
+    """Raises ValueError if a size is malformed or out of bounds for this configuration."""
     for size in sizes.values() if isinstance(sizes, Mapping) else (sizes,):
         if size is not None and not least <= evaluate(size, config) <= most:
-            raise ValueError(f"{name} = {size!r} is not between {least} and {most}")
+            raise ValueError(f"{name} = {size!r} must lie between {least} and {most}")
 
 
 def size_of(sizes: Sizes | None, kernel: str, config: Config) -> int | None:
-    """The size for this kernel; None where nothing is said of it."""
+    """The declared size for this kernel; None if none is declared."""
     if isinstance(sizes, Mapping):
         sizes = next((size for part, size in sizes.items() if part in kernel), None)
     return None if sizes is None else evaluate(sizes, config)
 
 
 def evaluate(size: Size, config: Config) -> int:
-    """The number, or what the expression comes to. Raises ValueError for anything but + - * // and tunables."""
+    """The value of a number or an expression. Raises ValueError for anything but + - * // and tunables."""
     if isinstance(size, int):
         return size
     try:
         return _value(ast.parse(size, mode="eval").body, config)
     except (SyntaxError, ZeroDivisionError, KeyError, TypeError) as error:
-        allowed = f"numbers, + - * // and tunables ({', '.join(config) or 'none here'})"
-        raise ValueError(f"'{size}' is not a size: {allowed}") from error
+        allowed = f"numbers, + - * // and tunables ({', '.join(config) or 'none declared'})"
+        raise ValueError(f"'{size}' is not a valid size; allowed: {allowed}") from error
 
 
 def _value(node: ast.expr, config: Config) -> int:

@@ -1,4 +1,4 @@
-"""The candidates: one folder each under a kernels directory, described by its `kernel.toml`."""
+"""The registry: every candidate is a folder under the kernels directory with a `kernel.toml`."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Language = Literal["c++", "cuda", "python", "triton"]
 COMPILED = ("c++", "cuda")
 ARCHITECTURE_FLAGS = ("gencode", "arch", "code", "generate-code", "gpu-architecture", "gpu-code")
 NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
-"""Of a candidate: a word in a shell, a path, a C macro and the marker of a comment alike."""
+"""A candidate's name; it is used in shells, paths, C macros and comment markers."""
 CHOSEN = ("folder", "config")
-"""Fields of a candidate that its kernel.toml does not set."""
+"""Fields of a candidate that kernel.toml cannot set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Support(Record):
-    """What a candidate says it can compute; an empty `head_dims` means any."""
+    """The workloads that a candidate supports; an empty `head_dims` means any."""
 
     dtypes: tuple[Dtype, ...] = ("float16",)
     head_dims: tuple[int, ...] = ()
     causal: tuple[bool, ...] = (False,)
 
     def refusal(self, workload: Workload) -> str | None:
-        """Why a workload is not supported, or None where it is."""
+        """Why a workload is not supported; None if it is."""
         if workload.dtype not in self.dtypes:
             return f"dtype {workload.dtype} is not supported (only {', '.join(self.dtypes)})"
         if self.head_dims and workload.head_dim not in self.head_dims:
@@ -48,7 +48,7 @@ class Support(Record):
 
 @dataclass(frozen=True, slots=True)
 class Candidate(Record):
-    """One `kernel.toml`. `sources` lie in `folder`; compiled ones may include what lies beside `attention.h`."""
+    """One `kernel.toml`. `sources` are relative to `folder`; they may include headers next to `attention.h`."""
 
     name: str
     summary: str
@@ -56,62 +56,68 @@ class Candidate(Record):
     sources: tuple[str, ...]
     folder: Path
     architectures: tuple[str, ...] = ()
-    """What a CUDA candidate can be compiled for: 8.9, 9.0a."""
+    """Architectures that a CUDA candidate can be compiled for: 8.9, 9.0a."""
     include_dirs: tuple[str, ...] = ()
-    """Where headers are searched; from `folder`, or absolute."""
+    """Include folders, relative to `folder` or absolute."""
     flags: tuple[str, ...] = ()
     link_flags: tuple[str, ...] = ()
     devices: tuple[Literal["cpu", "cuda"], ...] = ("cuda",)
     supports: Support = field(default_factory=Support)
     tunables: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """The allowed values of each; the first is the default."""
+    """The allowed values of every tunable; the first is the default."""
     config: Mapping[str, int] = field(default_factory=dict)
-    """The value that each tunable has here; not of kernel.toml, but chosen (--config)."""
+    """The chosen value of every tunable (--config)."""
     threads: Sizes | None = None
-    """Of a block, where __launch_bounds__ does not say."""
+    """Threads per block, if __launch_bounds__ does not state them."""
     dynamic_shared_bytes: Sizes | None = None
     resources: ResourceLimits = field(default_factory=ResourceLimits)
-    """The most that it claims to take."""
+    """The resource limits that the candidate declares."""
     tensor_cores: bool = False
-    """Whether it claims to compute on them; counters that show none are then flagged."""
+    """Whether the candidate claims to use tensor cores; counters without tensor activity give a warning."""
     requires: tuple[str, ...] = ()
-    """Shared libraries that it loads when it runs, by file name."""
+    """File names of the shared libraries that the candidate loads at run time."""
     remedy: str = ""
-    """How to get them."""
+    """How to install `requires`."""
 
     def __post_init__(self) -> None:
         if self.name != self.folder.name:
-            raise ValueError(f"the name '{self.name}' is not that of its folder, '{self.folder.name}'")
+            raise ValueError(
+                f"the name '{self.name}' differs from the folder's name '{self.folder.name}'; make them equal"
+            )
         if not NAME.fullmatch(self.name):
-            raise ValueError(f"the name '{self.name}' is not of letters, digits and _, 64 at most; rename the folder")
+            raise ValueError(
+                f"the name '{self.name}' must consist of at most 64 letters, digits and _; rename the folder"
+            )
         self._check_sources()
         self._check_include_dirs()
         self._check_architectures()
         check_tunables(self.tunables)
         self._check_launches(self.config or choose_config(self.tunables, None))
         if any("/" in module for module in self.requires) or (self.requires and not self.remedy):
-            raise ValueError("requires has file names of libraries, without folders, and remedy says how to get them")
+            raise ValueError(
+                "requires must list library file names without folders, and remedy must say how to install them"
+            )
 
     def _check_sources(self) -> None:
         for source in self.sources:
             inside = (self.folder / source).resolve().is_relative_to(self.folder.resolve())
             if not inside or not (self.folder / source).is_file():
-                raise ValueError(f"source '{source}' is not a file in {self.folder}")
+                raise ValueError(f"source '{source}' does not exist in {self.folder}")
         if not self.sources:
-            raise ValueError("a candidate has at least one source")
+            raise ValueError("sources is empty; name at least one source file")
 
     def _check_include_dirs(self) -> None:
         for name in self.include_dirs:
             if not (self.folder / name).is_dir():
-                raise ValueError(f"include_dirs: '{name}' is no folder, seen from {self.folder}")
+                raise ValueError(f"include_dirs: '{name}' is not a folder (relative to {self.folder})")
 
     def _check_architectures(self) -> None:
         check_architectures(self.architectures)
         if (self.language == "cuda") != bool(self.architectures):
-            raise ValueError("architectures are what a candidate in CUDA declares, one at least, and no other")
-        told = [flag for flag in self.flags if flag.lstrip("-").startswith(ARCHITECTURE_FLAGS)]
-        if told and self.language == "cuda":
-            raise ValueError(f"flag {told[0]}: name the architectures in `architectures`, so that each can be chosen")
+            raise ValueError("a CUDA candidate must declare at least one architecture, and other candidates none")
+        fixed = [flag for flag in self.flags if flag.lstrip("-").startswith(ARCHITECTURE_FLAGS)]
+        if fixed and self.language == "cuda":
+            raise ValueError(f"flag {fixed[0]} sets an architecture; list it in `architectures` instead")
 
     def _check_launches(self, config: Config) -> None:
         check_sizes("threads", self.threads, config, 1, MAX_THREADS)
@@ -119,17 +125,17 @@ class Candidate(Record):
 
     @property
     def compiled(self) -> bool:
-        """Whether it is built into a library; the others are imported."""
+        """Whether the candidate is compiled to a library; other candidates are imported."""
         return self.language in COMPILED
 
     @property
     def entry(self) -> str:
-        """What a process imports of one that is not compiled: its first source, and its configuration."""
+        """The import path of a candidate that is not compiled: SOURCE#CONFIG."""
         return f"{self.folder / self.sources[0]}#{to_text(self.config)}"
 
 
 def syntax_fault(candidate: Candidate) -> str:
-    """Where a source is not Python, as file:line: reason; empty where all are."""
+    """The first Python syntax error, as file:line: reason; empty if there is none."""
     for source in candidate.sources:
         path = candidate.folder / source
         if path.suffix == ".py" and (fault := _syntax_fault(path)):
@@ -140,10 +146,10 @@ def syntax_fault(candidate: Candidate) -> str:
 def _syntax_fault(path: Path) -> str:
     try:
         with warnings.catch_warnings(action="ignore"):
-            compile(path.read_bytes(), str(path), "exec", dont_inherit=True)  # runs nothing of it
+            compile(path.read_bytes(), str(path), "exec", dont_inherit=True)  # does not run the code
     except SyntaxError as error:
         return f"{path}:{error.lineno or 1}: {type(error).__name__}: {error.msg}"
-    except (ValueError, RecursionError, MemoryError) as error:  # a null byte, or a nesting without end
+    except (ValueError, RecursionError, MemoryError) as error:  # a null byte, or too deep nesting
         return f"{path}:1: {error or type(error).__name__}"
     return ""
 
@@ -156,19 +162,21 @@ def find_candidate(name: str, kernels: Path, config: str | None = None) -> Candi
     known = candidate_names(kernels)
     if name not in known:
         listed = ", ".join(known) or "none"
-        raise CandidateNotFoundError(f"no candidate '{name}' in {kernels} (there: {listed}); choose one with --impl")
+        raise CandidateNotFoundError(
+            f"no candidate '{name}' in {kernels} (available: {listed}); choose one with --impl"
+        )
     return _read(kernels / name, config)
 
 
 def candidate_names(kernels: Path) -> list[str]:
-    """Every folder with a `kernel.toml`, sorted. Raises BadInputError where there is no such directory."""
+    """All folders with a `kernel.toml`, sorted. Raises BadInputError if `kernels` is not a directory."""
     if not kernels.is_dir():
-        raise BadInputError(f"no kernels directory at {kernels}; name one with --kernels")
+        raise BadInputError(f"the kernels directory {kernels} does not exist; choose one with --kernels")
     return sorted(path.parent.name for path in kernels.glob("*/kernel.toml"))
 
 
 def all_candidates(kernels: Path) -> Iterator[Candidate | BadInputError]:
-    """All candidates; one that cannot be read is its error, so that it does not hide the others."""
+    """All candidates; an unreadable candidate is returned as its error."""
     for name in candidate_names(kernels):
         try:
             yield _read(kernels / name)
@@ -181,19 +189,19 @@ def _read(folder: Path, config: str | None = None) -> Candidate:
 
     path = folder / "kernel.toml"
     try:
-        table = tomllib.loads(read_given(path, "a kernel.toml", most=MAX_TOML).decode())
+        table = tomllib.loads(read_given(path, "a kernel.toml", limit=MAX_TOML).decode())
         known = [name for name in Candidate.__dataclass_fields__ if name not in CHOSEN]
         if extra := [name for name in table if name not in known]:
             fields = ", ".join(known)
-            raise BadInputError(f"{path}: {extra[0]}: is no field of kernel.toml ({fields}); fix that file")
+            raise BadInputError(f"{path}: {extra[0]}: unknown field; kernel.toml has {fields}; fix that file")
         read = TypeAdapter(Candidate).validate_python({**table, "folder": folder.resolve()})
         return replace(read, config=choose_config(read.tunables, config))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadInputError(f"cannot read {path}: {error}; fix that file") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = "".join(f"{part}: " for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise BadInputError(f"{path}: {where}{said}; fix that file") from error
-    except ValueError as error:  # under this configuration alone
+        field_name = "".join(f"{part}: " for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        raise BadInputError(f"{path}: {field_name}{reason}; fix that file") from error
+    except ValueError as error:  # valid by itself, but not with this configuration
         raise BadInputError(f"{path}: {error}; fix that file, or choose another --config") from error

@@ -1,4 +1,4 @@
-"""A candidate's tunables: the values that its kernel.toml allows, and the one of each that is built."""
+"""A candidate's tunables: the values that kernel.toml allows, and the chosen configuration."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterator, Mapping
 from gate.errors import BadInputError
 
 Tunables = Mapping[str, tuple[int, ...]]
-"""The allowed values of each; the first is the default."""
+"""The allowed values of every tunable; the first is the default."""
 Config = Mapping[str, int]
-"""The value of each tunable."""
+"""The chosen value of every tunable."""
 NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 def check_tunables(tunables: Tunables) -> None:
-    """Raises ValueError for what cannot be a macro, or allows nothing."""
+    """Raises ValueError for an invalid macro name or an invalid list of values."""
     for name, values in tunables.items():
         if not NAME.fullmatch(name):
-            raise ValueError(f"tunable '{name}' is not a name in capitals, like BLOCK_M")
+            raise ValueError(f"tunable '{name}' is not an upper-case name such as BLOCK_M")
         if not values or len(set(values)) < len(values):
-            raise ValueError(f"tunable {name} has at least one value, each once, not {list(values)}")
+            raise ValueError(f"tunable {name} needs at least one value and no duplicates, not {list(values)}")
 
 
 def choose_config(tunables: Tunables, text: str | None) -> dict[str, int]:
-    """Every tunable's value: by `text`, like BLOCK_M=64,BLOCK_N=64, else its default.
+    """Every tunable's value from `text` (BLOCK_M=64,BLOCK_N=64), otherwise its default.
 
-    Raises BadInputError, which lists what is allowed.
+    Raises BadInputError with the allowed values.
     """
     defaults = {name: values[0] for name, values in tunables.items()}
     return defaults | dict(_chosen(tunables, text)) if text else defaults
@@ -34,7 +34,7 @@ def choose_config(tunables: Tunables, text: str | None) -> dict[str, int]:
 
 def _chosen(tunables: Tunables, text: str) -> Iterator[tuple[str, int]]:
     allowed = describe_tunables(tunables)
-    seen: set[str] = set()
+    chosen: set[str] = set()
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
@@ -43,23 +43,23 @@ def _chosen(tunables: Tunables, text: str) -> Iterator[tuple[str, int]]:
             raise BadInputError(f"--config: no tunable '{name}'; allowed: {allowed}")
         if value not in map(str, tunables[name]):
             raise BadInputError(f"--config: {name} cannot be '{value}'; allowed: {allowed}")
-        if name in seen:
-            raise BadInputError(f"--config: {name} is given twice; give each tunable once")
-        seen.add(name)
+        if name in chosen:
+            raise BadInputError(f"--config: {name} is set twice; set every tunable at most once")
+        chosen.add(name)
         yield name, int(value)
 
 
 def describe_tunables(tunables: Tunables) -> str:
-    """BLOCK_M 64 32 128, BLOCK_N 64: each with its values, the default first."""
+    """Names and allowed values, the default first: BLOCK_M 64 32 128, BLOCK_N 64."""
     return ", ".join(f"{name} {' '.join(map(str, values))}" for name, values in tunables.items()) or "no tunables"
 
 
 def to_text(config: Config) -> str:
-    """BLOCK_M=64,BLOCK_N=64, sorted by name: the same for equal configurations."""
+    """BLOCK_M=64,BLOCK_N=64, sorted by name: equal for equal configurations."""
     return ",".join(f"{name}={config[name]}" for name in sorted(config))
 
 
 def from_text(text: str) -> dict[str, int]:
-    """What `to_text` wrote."""
+    """The configuration from the text of `to_text`."""
     pairs = (pair.split("=") for pair in text.split(",") if pair)
     return {name: int(value) for name, value in pairs}

@@ -1,1 +1,1 @@
-"""gate.toml: the model of the settings, and how they are loaded."""
+"""gate.toml: the model of the settings, and loading them."""

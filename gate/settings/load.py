@@ -1,4 +1,4 @@
-"""gate.toml and `--set section.name=value` to settings, with the defaults below both."""
+"""Loads settings: defaults, then gate.toml, then `--set section.name=value`."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ RENAMED = {
 
 
 def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
-    """gate.toml at `path` (or in this folder, if there), with `section.name=value` overrides on top.
+    """Settings from gate.toml at `path` (default: in this folder, if it exists), then the overrides.
 
-    What neither names keeps its default, in tables within tables too.
-    Raises BadInputError for what cannot be read, or names nothing that can be set.
+    Values that neither sets keep their defaults, also in nested tables.
+    Raises BadInputError for an unreadable file, an unknown name or an invalid value.
     """
     from pydantic import TypeAdapter, ValidationError
 
-    table, set_here = _merged(asdict(Settings()), _read(path)), tuple(overrides)
-    for override in set_here:
+    table, applied = _merged(asdict(Settings()), _read(path)), tuple(overrides)
+    for override in applied:
         _apply(table, override)
-    _refuse_renamed(table, path, set_here)
+    _refuse_renamed(table, path, applied)
     try:
         return TypeAdapter(Settings).validate_python(table)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        said = first["msg"].removeprefix("Value error, ")
+        reason = first["msg"].removeprefix("Value error, ")
         raise BadInputError(
-            f"{_origin(where, path, set_here)}: {where or 'settings'}: {said}; gate.toml has all names and defaults"
+            f"{_origin(where, path, applied)}: {where or 'settings'}: {reason}; gate.toml lists all names"
         ) from error
 
 
@@ -58,7 +58,7 @@ def _origin(where: str, path: Path | None, overrides: Iterable[str]) -> str:
 
 
 def _concerns(name: str, where: str) -> bool:
-    """Whether a setting lies where the error is, or above or below it."""
+    """Whether one of the two names is equal to the other or contains it."""
     one, other = name.split("."), where.split(".")
     shorter = min(len(one), len(other))
     return one[:shorter] == other[:shorter]
@@ -69,7 +69,7 @@ def _read(path: Path | None) -> dict[str, Any]:
     if path is None and not chosen.exists():
         return {}
     try:
-        return tomllib.loads(read_given(chosen, "a policy file, such as gate.toml", most=MAX_TOML).decode())
+        return tomllib.loads(read_given(chosen, "a policy file, such as gate.toml", limit=MAX_TOML).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInputError(f"{chosen} is not TOML: {error}; fix that line") from error
 
@@ -91,7 +91,7 @@ def _apply(table: dict[str, Any], override: str) -> None:
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
-            raise BadInputError(f"'{override}': {section} is a number, not a section; gate.toml has all names")
+            raise BadInputError(f"'{override}': {section} is a value, not a section; gate.toml lists all names")
     table[key] = _value(text)
 
 

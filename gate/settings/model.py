@@ -1,4 +1,4 @@
-"""The numbers that people may set, their defaults, and what they may be."""
+"""The settings, their defaults and their allowed values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gate.settings.github import GithubSettings
 
 MAX_ROUNDS, MAX_REPLICATES, MAX_RETRIES = 100_000, 1_000, 100
 MAX_LIMIT_S, MAX_LIMIT_MB = 7 * 86_400, 1 << 30
-"""A week, and a petabyte: more than anybody means."""
+"""Upper bounds of the limits: a week, and a petabyte."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasureSettings(Record):
-    """How a trial is taken."""
+    """Settings of a trial."""
 
     baseline: str = "best"
     interim_replicates: tuple[int, ...] = (5, 10, 20)
@@ -28,11 +28,11 @@ class MeasureSettings(Record):
     max_retries: int = 3
     """How often a replicate is repeated while something disturbs the GPU."""
     lock_clocks: bool = False
-    """Hold the GPU's clock while measuring: for people who own the machine, and are root on it."""
+    """Lock the GPU's clocks while measuring; needs root, and a machine that nobody shares."""
     selection_replicates: int = 2
-    """Replicates of the trial that picks the fastest SDPA backend."""
+    """Replicates of the trial that selects the fastest SDPA backend."""
     selection_rounds: int = 10
-    """Rounds of each of them, after the warm-up."""
+    """Rounds of each of these replicates, after the warm-up."""
 
     def __post_init__(self) -> None:
         planned = list(self.interim_replicates)
@@ -50,7 +50,7 @@ class MeasureSettings(Record):
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings(Record):
-    """What a candidate's process may use before it is ended."""
+    """Resource limits of a candidate's processes; exceeding one ends them."""
 
     build_s: float = 300.0
     check_s: float = 120.0
@@ -63,11 +63,11 @@ class LimitSettings(Record):
 
     def __post_init__(self) -> None:
         if not min(self.build_s, self.check_s, self.replicate_s, self.profile_s, self.memory_mb, self.file_mb) > 0:
-            raise ValueError("every limit is more than 0")
+            raise ValueError("every limit must be greater than 0")
         if max(self.build_s, self.check_s, self.replicate_s, self.profile_s) > MAX_LIMIT_S:
-            raise ValueError(f"a limit of time is at most {MAX_LIMIT_S} s, a week")
+            raise ValueError(f"a time limit must be at most {MAX_LIMIT_S} s (a week)")
         if max(self.memory_mb, self.file_mb) > MAX_LIMIT_MB:
-            raise ValueError(f"a limit of size is at most {MAX_LIMIT_MB} MB")
+            raise ValueError(f"a size limit must be at most {MAX_LIMIT_MB} MB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Tolerance(Record):
 
 @dataclass(frozen=True, slots=True)
 class FuzzMatrix(Record):
-    """Cases of `fuzz`: the product of these."""
+    """The cases of `fuzz`: all combinations of these values."""
 
     batch: tuple[int, ...]
     heads: tuple[int, ...]
@@ -93,11 +93,13 @@ class FuzzMatrix(Record):
     def __post_init__(self) -> None:
         for sizes in (self.batch, self.heads, self.seq_len, self.head_dim):
             if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
-                raise ValueError(f"a matrix has sizes of at least 1, each once, not {list(sizes)}")
+                raise ValueError(
+                    f"the sizes of a matrix must be at least 1 and without duplicates, not {list(sizes)}"
+                )
         if not self.causal:
-            raise ValueError("a matrix has causal = [false], [true] or both")
+            raise ValueError("causal of a matrix must be [false], [true] or both")
         if not (self.distribution and self.layout):
-            raise ValueError('a matrix has at least one distribution, as ["normal"], and one layout')
+            raise ValueError('a matrix needs at least one distribution, such as ["normal"], and one layout')
 
     def workloads(self, dtype: Dtype) -> tuple[Workload, ...]:
         """All combinations, the slowest-varying factor first."""
@@ -107,7 +109,7 @@ class FuzzMatrix(Record):
     def cases(self, dtype: Dtype) -> tuple[Case, ...]:
         """Every workload with every distribution in every layout."""
         inputs = list(itertools.product(self.distribution, self.layout))
-        return tuple(Case(workload, *each) for workload in self.workloads(dtype) for each in inputs)
+        return tuple(Case(workload, *kind) for workload in self.workloads(dtype) for kind in inputs)
 
 
 def _tolerances() -> dict[str, Tolerance]:
@@ -179,7 +181,7 @@ class Settings(Record):
     limits: LimitSettings = field(default_factory=LimitSettings)
     tolerance: Mapping[str, Tolerance] = field(default_factory=_tolerances)
     workloads: Mapping[str, tuple[str, ...]] = field(default_factory=_workloads)
-    """Per device, the workloads that are required: `B,H,S,D,dtype`."""
+    """The required workloads of each device: `B,H,S,D,dtype`."""
     extra_workloads: Mapping[str, tuple[str, ...]] = field(default_factory=_extra_workloads)
     """Per device, what `kernel-gate baseline` records in addition: `B,H,S,D,dtype`, and `causal`."""
     fuzz: Mapping[str, FuzzMatrix] = field(default_factory=_matrices)
@@ -188,13 +190,13 @@ class Settings(Record):
     def __post_init__(self) -> None:
         for device, texts in self.workloads.items():
             if not texts:
-                raise ValueError(f"{device} requires no workload; name one at least")
+                raise ValueError(f"{device} requires no workload; name at least one")
         for name, table in (("workloads", self.workloads), ("extra_workloads", self.extra_workloads)):
             for device, texts in table.items():
                 _parse_all(f"{name}.{device}", texts)
 
     def required(self, device: str) -> tuple[Workload, ...]:
-        """The workloads that a candidate must win on this device, each once."""
+        """The workloads on which a candidate must be faster on this device, without duplicates."""
         return tuple(dict.fromkeys(parse_workload(text) for text in self.workloads[device]))
 
 

@@ -17,19 +17,19 @@ def test_a_size_is_a_number_or_arithmetic_on_tunables(size, value):
     "size", ["", "BLOCK_N", "2 ** 10", "-1", "1.5", "'a'", "f(1)", "1 // 0", "BLOCK_M.real", "1 if 1 else 2", "x = 1"]
 )
 def test_anything_else_is_refused(size):
-    with pytest.raises(ValueError, match="not a size"):
+    with pytest.raises(ValueError, match="not a valid size"):
         evaluate(size, CONFIG)
 
 
 @pytest.mark.parametrize("size", [0, 1025, "NUM_WARPS * 512"])
 def test_a_size_may_be_bounded_on_both_sides(size):
-    with pytest.raises(ValueError, match="not between 1 and 1024"):
+    with pytest.raises(ValueError, match="must lie between 1 and 1024"):
         check_sizes("threads", size, CONFIG, 1, 1024)
 
 
 @pytest.mark.parametrize("size", [-1, "NUM_WARPS - 5"])
 def test_a_size_is_not_negative(size):
-    with pytest.raises(ValueError, match="not between 0 and inf"):
+    with pytest.raises(ValueError, match="must lie between 0 and inf"):
         check_sizes("threads", {"a": 1, "b": size}, CONFIG)
 
 

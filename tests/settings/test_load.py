@@ -204,7 +204,7 @@ def test_the_full_matrix_is_that_of_the_specification():
 
 
 def test_a_setting_that_is_not_there_is_laid_to_the_option_that_named_it():
-    with pytest.raises(BadInputError, match=r"^gates\.nothing=1: gates\.nothing: .*gate\.toml has all names"):
+    with pytest.raises(BadInputError, match=r"^gates\.nothing=1: gates\.nothing: .*gate\.toml lists all names"):
         load_settings(overrides=["gates.nothing=1"])
 
 

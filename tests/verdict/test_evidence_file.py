@@ -223,7 +223,7 @@ def test_a_file_that_is_larger_than_any_evidence_is_refused_unread(path):
     largest = whole + " " * (MAX_BYTES - len(whole.encode()))
     path.write_text(largest)
     assert load_evidence(path) == examples.run()
-    assert "over 64 MiB" in refusal(path, f"{largest} ", errors.MalformedFileError)
+    assert "larger than 64 MiB" in refusal(path, f"{largest} ", errors.MalformedFileError)
 
 
 def test_a_missing_file_is_refused(path):
