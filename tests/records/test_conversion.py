@@ -86,3 +86,18 @@ def test_the_times_of_a_comparison_keep_their_names_where_they_did_not_change(ru
 def test_gates_have_the_terms_of_the_field(run):
     names = [gate["name"] for gate in run["verdict"]["gates"]]
     assert names == ["correctness", "witness", "control", "baseline", "speedup", "confidence interval"]
+
+
+RENAMED = {
+    "correct": "correctness", "own work": "provenance", "measured": "completeness", "possible": "physical floor",
+    "faster": "speedup", "interval": "confidence interval", "machine": "machine",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after"), RENAMED.items())
+def test_a_gate_is_renamed_and_a_verdict_keeps_its_words(before, after):
+    table = old("run-1.json")
+    table["verdict"]["gates"][0]["name"] = before
+    verdict = convert(table)["verdict"]
+    assert verdict["gates"][0]["name"] == after
+    assert verdict["reason"] == table["verdict"]["reason"]

@@ -6,7 +6,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from gate.records.codec import schema, to_json
+from gate.errors import SchemaVersionError
+from gate.records.codec import from_json, schema, to_json
+from gate.records.diagnosis import Examination
 from tests.support import examples
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "schema" / "run-2.json"
@@ -76,3 +78,8 @@ def test_what_is_spoiled_does_not_validate(spoil, table, validator):
     spoil(table)
     with pytest.raises(jsonschema.ValidationError):
         validator.validate(table)
+
+
+def test_another_file_of_an_earlier_version_is_refused_by_its_version():
+    with pytest.raises(SchemaVersionError, match=r"old\.json has schema_version 1; use the version"):
+        from_json(Examination, '{"device": "cpu", "findings": [], "schema_version": 1}', "old.json")
