@@ -1,7 +1,6 @@
-"""What a run needs of the machine beside its device: folders that can be written, room in them, and its limits.
+"""Checks the machine before a run: writable folders, free space, shared memory, and the user's limits.
 
-Looked at before anything is started, so that a fault of the machine costs no time, is one line that names it and its
-remedy, and is never laid to a candidate.
+A machine fault then costs no time, is reported in one line with its remedy, and is never blamed on a candidate.
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ def require_fit_machine(limits: LimitSettings, device: str) -> None:
 
 
 def faults(limits: LimitSettings, device: str) -> Iterator[str]:
-    """All that keeps a run from working here: what it is, and what to do about it."""
-    looks: tuple[Callable[[], Iterable[str]], ...] = (
+    """Messages with all faults that keep a run from working on this machine, and their remedies."""
+    checks: tuple[Callable[[], Iterable[str]], ...] = (
         temporary_folder_faults,
         cache_folder_faults,
         lambda: shared_memory_faults() if device == "cpu" else (),
         lambda: user_limit_faults(limits),
     )
-    for look in looks:
-        yield from look()
+    for check in checks:
+        yield from check()
 
 
 def temporary_folder_faults() -> Iterator[str]:
-    """Whether the one that TMPDIR names, or the system's, can be used."""
+    """Faults of the temporary folder: TMPDIR's, or the system's."""
     chosen = os.environ.get("TMPDIR")
     if chosen and not os.access(f"{chosen}/.", os.F_OK):
         yield f"TMPDIR names {chosen}, which is no folder that can be used; make it, or unset TMPDIR"
@@ -65,7 +64,7 @@ def temporary_folder_faults() -> Iterator[str]:
 
 
 def full_disk() -> str | None:
-    """Why nothing can be written now where jobs write; None where it can."""
+    """The fault of the temporary folder or the build cache, if they cannot be written now; else None."""
     return next((fault for look in (temporary_folder_faults, cache_folder_faults) for fault in look()), None)
 
 
@@ -109,7 +108,7 @@ def _unusable(what: str, folder: Path, needed: int, variable: str) -> Iterator[s
 
 
 def shared_memory_faults() -> Iterator[str]:
-    """Whether there is room for what the witness shares with the candidate."""
+    """Faults of the memory that the witness shares with the candidate."""
     if shared_memory_folder(SHARED_BYTES) is None:
         needed = f"{SHARED_BYTES // MIB} MiB are needed in one of them"
         enlarge = "enlarge the first (mount -o remount,size=512m; docker run --shm-size=512m), or set TMPDIR"
@@ -118,7 +117,7 @@ def shared_memory_faults() -> Iterator[str]:
 
 
 def shared_memory_folder(size: int) -> Path | None:
-    """Where two processes can share so many bytes: in memory if there is room, else on the temporary disk."""
+    """A folder in which two processes can share `size` bytes: in memory, else on the temporary disk; else None."""
     return next((folder for folder in _for_sharing() if _is_writable(folder) and _free(folder) >= size), None)
 
 
@@ -136,7 +135,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def user_limit_faults(limits: LimitSettings) -> Iterator[str]:
-    """Whether `ulimit` leaves enough; a soft limit is raised here, where the hard one allows it."""
+    """Faults of the user's limits (ulimit); soft limits are raised here if the hard ones allow it."""
     free_processes = PROCESSES + 4 * len(os.sched_getaffinity(0))
     processes = 0 if os.geteuid() == 0 else _threads_of_user() + free_processes  # it does not bind root
     for number, needed, name, flag in (
@@ -162,7 +161,7 @@ def _raised(number: int, needed: int) -> bool:
 
 
 def _threads_of_user() -> int:
-    """As the kernel counts them against RLIMIT_NPROC."""
+    """The user's threads, as the kernel counts them against RLIMIT_NPROC."""
     count = 0
     for path in Path("/proc").glob("[0-9]*"):
         try:
