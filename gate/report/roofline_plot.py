@@ -98,7 +98,7 @@ def save(measurement: Measurement, path: Path, form: str) -> bool:
             path.write_bytes(picture)
     except OSError as error:
         reason = f"cannot write {path}: {error.strerror}"
-        raise UnwritableOutputError(f"{reason}; choose an output path that can be written") from error
+        raise UnwritableOutputError(f"{reason}; choose a writable output path") from error
     return bool(picture)
 
 

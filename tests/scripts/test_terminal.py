@@ -65,7 +65,7 @@ def test_a_file_that_finds_no_room_does_not_take_the_verdict_from_the_terminal(o
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, 1 << 14))\n"
     code, out, err = in_a_process(limit + command_line(*GATE, option, tmp_path / "lost"))
     assert code == 69
-    assert err.startswith(f"kernel-gate: cannot write {tmp_path / 'lost'}: File too large; raise the limit")
+    assert err.startswith(f"kernel-gate: cannot write {tmp_path / 'lost'}: File too large; raise the file size limit")
     assert not (tmp_path / "lost").exists()
     assert option == "--report" or "REJECTED" in out  # a page that is asked for is tried before judging
 
