@@ -106,7 +106,7 @@ def test_what_fails_only_after_something_else_ran_is_said_to(session, candidate)
     assert counts(report) == ["ok", "ok", "incorrect", "incorrect"]
     assert not report.failure.reproduced
     assert report.failure.shrunk == report.failure.first
-    assert "did not fail again in a process of its own" in correctness_table(report)
+    assert "did not fail again in a fresh process" in correctness_table(report)
 
 
 def test_a_candidate_that_does_not_build_has_no_results(session):
