@@ -138,7 +138,7 @@ def test_the_environment_names_the_commit_and_whether_the_tree_is_dirty(tmp_path
 
 def test_a_path_that_cannot_be_written_is_an_error(tmp_path, on_cpu):
     (tmp_path / "file").touch()
-    with pytest.raises(UnwritableOutputError, match="choose an output path"):
+    with pytest.raises(UnwritableOutputError, match="choose a writable output path"):
         write_env(tmp_path / "file" / "env.json")
 
 

@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,6 +58,7 @@ class FakeNvml(types.ModuleType):
 
     def __init__(self, *gpus: FakeGpu) -> None:
         super().__init__("pynvml")
+        self.__spec__ = ModuleSpec("pynvml", None)  # importlib.util.find_spec finds it, as an installed module
         self.gpus = gpus or (FakeGpu(),)
         self.errors: dict[str, int] = {}
         self.missing: set[str] = set()
