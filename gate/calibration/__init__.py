@@ -1,1 +1,1 @@
-"""Decision rules replayed over recorded trials: how often each is wrong, and what it can find."""
+"""Replays decision rules over recorded trials to measure false alarms and power."""

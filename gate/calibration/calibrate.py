@@ -1,4 +1,4 @@
-"""Replays decision rules over recorded trials: how often each cries wolf, and how small a difference it finds.
+"""Replays decision rules over recorded trials, and measures their false alarms, coverage and power.
 
 A file is read in the layout of baselines/nvidia-h200/calibration/README.md. From every key's replicates, draws of n
 are taken without replacement; an arm `X_again` is the same code as `X`, so that every difference found between the
@@ -38,11 +38,11 @@ class CalibrationRow(Record):
     replicates: float
     false_alarm: float
     false_alarm_swapped: float | None = None
-    """With the two equal arms exchanged at random in each replicate, which makes their equality exact."""
+    """False alarms with the two equal arms swapped at random in each replicate, which makes them exactly equal."""
     coverage: float | None = None
     width: float | None = None
     power: Mapping[str, float] | None = None
-    """Per true difference (`+1%`, or a recorded arm), how often it is found, in the right direction."""
+    """Per true difference (`+1%`, or a recorded arm), the rate at which it is detected with the right sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class RecordedTrials:
     times: Mapping[str, Array]
 
     def pair(self) -> tuple[int, int]:
-        """The indices of an arm and of its control. Raises BadInputError where there is none."""
+        """The indices of an arm and of its control. Raises BadInputError if there is none."""
         for index, name in enumerate(self.arms):
             if name + AGAIN_SUFFIX in self.arms:
                 return index, self.arms.index(name + AGAIN_SUFFIX)
@@ -69,16 +69,16 @@ class RecordedTrials:
 
 
 def load_recorded(path: Path) -> RecordedTrials:
-    """Raises BadInputError for what is not of the layout, and for times that are not positive and finite."""
+    """Raises BadInputError for another layout, and for times that are not positive and finite."""
     try:
         with np.load(io.BytesIO(read_given(path, "an .npz of recorded trials"))) as archive:
             content = {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise BadInputError(f"{path} is no .npz of recorded trials; name another file") from error
+        raise BadInputError(f"{path} is not an .npz file of recorded trials; choose another file") from error
     arms = tuple(str(name) for name in content.pop("arms", ()))
     times = {name: _checked(path, name, each, arms) for name, each in content.items()}
     if not times:
-        raise BadInputError(f"{path} holds no trials; record some")
+        raise BadInputError(f"{path} contains no trials; choose another file")
     return RecordedTrials(arms, times)
 
 
@@ -95,7 +95,7 @@ def _checked(path: Path, name: str, times: np.ndarray, arms: Sequence[str]) -> A
 def calibrate(
     recorded: RecordedTrials, plan: ReplayDesign, progress: Callable[[str, int, int], None]
 ) -> Iterator[CalibrationRow]:
-    """Every rule on every key, ours first. Raises BadInputError where the plan draws more replicates than exist."""
+    """Every rule on every key, Kernel Gate's first. Raises BadInputError if there are too few replicates."""
     for number, (key, times) in enumerate(recorded.times.items()):
         progress("calibrate", number, len(recorded.times))
         if times.ndim == 2:
@@ -105,7 +105,7 @@ def calibrate(
 
 
 def pooled(rows: Sequence[CalibrationRow]) -> list[CalibrationRow]:
-    """The same rules over all keys: rates averaged, and the false alarms of the worst key beside them."""
+    """The same rules over all keys: rates averaged, and the false alarms of the worst key."""
     names = list(dict.fromkeys(row.rule for row in rows))
     return [_pool(name, [row for row in rows if row.rule == name]) for name in names]
 
@@ -136,7 +136,7 @@ def _replicates(key: str, times: Array, recorded: RecordedTrials, plan: ReplayDe
     most = max(plan.replicates, plan.interim_replicates[-1])
     if len(times) < most:
         raise BadInputError(
-            f"{key} has {len(times)} replicates, and the plan draws {most}; record more or draw fewer"
+            f"{key} has {len(times)} replicates, but the plan draws {most}; record more or draw fewer"
         )
     draws = _draws(len(times), most, plan)
     first, again = recorded.pair()
@@ -153,7 +153,7 @@ def _draws(population: int, size: int, plan: ReplayDesign) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """One key's trials, and which of them each draw takes."""
+    """One key's trials, and the replicates of each draw."""
 
     times: Array
     arms: tuple[str, ...]
@@ -172,7 +172,7 @@ class _Cell:
         return np.asarray(self.logs(arm)[self.draws])
 
     def swapped(self) -> Array:
-        """The control's log-ratios, with the two equal arms exchanged at random."""
+        """The control's log-ratios, with the two equal arms swapped at random."""
         sign = np.random.default_rng(self.plan.seed + 1).choice([-1.0, 1.0], self.draws.shape)
         return np.asarray(self.drawn(self.again) * sign)
 
@@ -182,7 +182,7 @@ class _Cell:
         return taken.reshape(len(self.draws), -1)
 
     def differences(self) -> list[int]:
-        """Arms that are something else than the first."""
+        """The arms with other code than the first."""
         return [i for i, name in enumerate(self.arms) if i not in (self.first, self.again) and name != EMPTY_ARM]
 
 

@@ -1,4 +1,4 @@
-"""Intervals over many trials at once: ours, and what was weighed against it. Logarithms in, (draws, replicates)."""
+"""Intervals over many trials at once: Kernel Gate's and its alternatives. Logarithms in, (draws, replicates)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Intervals: TypeAlias = tuple[Array, Array, Array]
 
 @dataclass(frozen=True, slots=True)
 class ReplayDesign(Record):
-    """How to replay."""
+    """The design of a replay."""
 
     draws: int = 1_000
     replicates: int = 10
@@ -42,7 +42,7 @@ class ReplayDesign(Record):
 
 
 def interval_rules(plan: ReplayDesign) -> list[tuple[str, str, Callable[[Array], Intervals]]]:
-    """Name, description and interval of each rule, ours first."""
+    """Name, description and interval of each rule, Kernel Gate's first."""
     count = plan.replicates
 
     def fixed(method: Callable[[Array, float], tuple[Array, Array]]) -> Callable[[Array], Intervals]:

@@ -1,7 +1,8 @@
-"""Decision rules that others use, for comparison: each calls a candidate faster (-1), the same (0) or slower (+1).
+"""Decision rules of other projects, for comparison: faster (-1), no difference (0) or slower (+1).
 
 A rule takes pooled samples (draws, samples) of baseline and candidate, in one unit of time, and treats them as
-independent, as its source does. Bootstraps take 2,000 resamples, fewer than their sources, which widens nothing.
+independent, as its source does. Bootstraps take 2,000 resamples, fewer than their sources use; this does not
+widen the intervals.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ RESAMPLES = 2_000
 
 @dataclass(frozen=True, slots=True)
 class DecisionRule:
-    """A decision rule, and where it is published."""
+    """A decision rule and its source."""
 
     name: str
     source: str
@@ -29,7 +30,7 @@ class DecisionRule:
 
 
 def outside(low: Array, high: Array, threshold: float = 0.0) -> Decision:
-    """+1 where the interval lies above the threshold, -1 where it lies below its negative."""
+    """+1 if the interval lies above the threshold, -1 if it lies below its negative."""
     return (low > threshold).astype(np.int64) - (high < -threshold).astype(np.int64)
 
 

@@ -1,7 +1,7 @@
-"""What looks odd in a trial: warnings beside a verdict, which never change it.
+"""Warnings on a trial's samples: trend, autocorrelation, two groups. A warning never changes the verdict.
 
-Thresholds were set on recorded A/A trials, so that a healthy machine raises each of them seldom: how often is in
-docs/statistics.md. All take one number a replicate, in the order taken.
+The thresholds were set on recorded A/A trials: a healthy machine seldom exceeds them. The rates are in
+docs/statistics.md. Every function takes one number for each replicate, in the order of measurement.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ TREND_P = 0.01
 LAG1 = 0.2
 MODES_LEVEL = 0.01
 FEWEST = 5
-"""Fewer replicates show no pattern."""
+"""Minimum number of replicates for a warning."""
 
 
 def sample_warnings(logs: Array, rounds: Array) -> tuple[str, ...]:
-    """Warnings on a trial, from one log-ratio a replicate and all of them by replicate and round."""
+    """Warnings on a trial, from one log-ratio for each replicate, and from all as (replicates, rounds)."""
     if len(logs) < FEWEST or np.std(logs) == 0:
         return ()
     seen = {
@@ -32,7 +32,7 @@ def sample_warnings(logs: Array, rounds: Array) -> tuple[str, ...]:
 
 
 def trend_p(logs: Array) -> float:
-    """The p-value of Spearman's rank correlation with the order taken."""
+    """The p-value of Spearman's rank correlation with the order of measurement."""
     from scipy.stats import spearmanr
 
     return float(spearmanr(np.arange(len(logs)), logs).pvalue)
@@ -61,6 +61,6 @@ def split_share(logs: Array) -> Array:
 
 @cache
 def split_share_limit(count: int) -> float:
-    """What Gaussian replicates exceed in 1% of trials, from 20,000 simulated ones with a fixed seed."""
+    """Threshold that Gaussian replicates exceed in 1% of trials, from 20,000 simulated trials with a fixed seed."""
     simulated = np.random.default_rng(42).standard_normal((20_000, count))
     return float(np.quantile(split_share(simulated), 1 - MODES_LEVEL))

@@ -1,8 +1,8 @@
 """The deciding interval: a ratio of times, with the replicate as the unit of evidence.
 
-Samples of one process share its addresses, its clocks and its luck, so that more rounds do not narrow what
-differs between processes. Each replicate therefore gives one number, the median of its rounds' log-ratios, and the
-interval is Student's t on those numbers. docs/statistics.md says what else was tried, and how it was chosen.
+Samples of one process share its addresses and clocks; therefore more rounds do not reduce the variation between
+processes. Each replicate gives one number, the median of its rounds' log-ratios, and the interval is Student's t on
+these numbers. docs/statistics.md describes the alternatives and the reasons for this choice.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Rounds: TypeAlias = Sequence[Sequence[float]]
 """Times in ms: a sequence of rounds per replicate."""
 
 POWER = 0.8
-"""With which `detectable_difference` would have been found."""
+"""The power with which `detectable_difference` is detected."""
 MAX_LOG = 230.0
-"""Of a ratio: 1e100, beyond which no two times lie, though the interval of a few that are far apart may."""
+"""Bound of log(ratio): no two real times differ by a factor of 1e100, but the interval of a few extreme ones may."""
 
 
 def log_ratios(candidate: Rounds, baseline: Rounds) -> Array:
-    """One number a replicate: the median over its rounds of log(candidate / baseline), paired within rounds.
+    """One number for each replicate: the median over its rounds of log(candidate / baseline), paired within rounds.
 
-    Raises ValueError where the two were not taken in the same rounds.
+    Raises ValueError if the two do not have the same rounds.
     """
     pairs = zip(candidate, baseline, strict=True)
     return np.asarray([_median_log_ratio(mine, theirs) for mine, theirs in pairs])
@@ -54,14 +54,13 @@ def t_interval(logs: ArrayLike, alpha: float | Array) -> tuple[Array, Array]:
 def paired_ratio(candidate: Rounds, baseline: Rounds, alpha: float, min_replicates: int = 2) -> Estimate:
     """Candidate time over baseline time, paired within rounds, with its interval at confidence 1 - alpha.
 
-    There is no interval with fewer than `min_replicates`, nor where the replicates are all the same: real ones never
-    are.
+    With fewer than `min_replicates` there is no interval, nor if all are identical, which real ones never are.
     """
     return mean_ratio(log_ratios(candidate, baseline), alpha, min_replicates)
 
 
 def mean_ratio(logs: Array, alpha: float, min_replicates: int = 2) -> Estimate:
-    """The estimate from one log-ratio a replicate."""
+    """The estimate from one log-ratio for each replicate."""
     count, point = len(logs), float(np.mean(logs))
     spread = float(np.std(logs, ddof=1)) if count > 1 else 0.0
     if count < max(2, min_replicates) or spread <= _rounding(logs):
@@ -74,9 +73,9 @@ def mean_ratio(logs: Array, alpha: float, min_replicates: int = 2) -> Estimate:
 def unpaired_ratio(
     candidate: Rounds, baseline: Rounds, alpha: float, session_sd: float, min_replicates: int = 2
 ) -> Estimate:
-    """Candidate time over baseline time where the two were measured apart: weaker than `paired_ratio`.
+    """Candidate time over baseline time, if they were measured in separate trials; weaker than `paired_ratio`.
 
-    Welch's interval on the replicates' log medians, widened by what differs between two sessions: an effect of
+    Welch's interval on the replicates' log medians, widened by the difference between two sessions: an effect of
     standard deviation `session_sd` (of the logarithm) on each side, which no number of replicates averages out.
     """
     sides = _log_medians(candidate, baseline)
@@ -84,7 +83,7 @@ def unpaired_ratio(
 
 
 def unpaired_degrees(candidate: Rounds, baseline: Rounds, session_sd: float) -> float:
-    """The degrees of freedom of `unpaired_ratio`'s interval: what differs between sessions counts as known."""
+    """The degrees of freedom of `unpaired_ratio`'s interval; the variance between sessions counts as known."""
     return _welch_error(_log_medians(candidate, baseline), session_sd)[1]
 
 
@@ -95,7 +94,7 @@ def _log_medians(*sides: Rounds) -> list[Array]:
 def welch_ratio(
     candidate: Array, baseline: Array, alpha: float, session_sd: float, min_replicates: int = 2
 ) -> Estimate:
-    """The ratio of two independent sets of logarithms, one a replicate."""
+    """The ratio of two independent sets of logarithms, one for each replicate."""
     point, fewest = float(np.mean(candidate) - np.mean(baseline)), min(len(candidate), len(baseline))
     if fewest < max(2, min_replicates) or any(np.std(arm) <= _rounding(arm) for arm in (candidate, baseline)):
         return Estimate(ratio_of(point), None, None, 1 - alpha, fewest)
@@ -125,10 +124,10 @@ def two_sided_p(t: float, degrees: float) -> float:
 
 
 def detectable_difference(estimate: Estimate, degrees: float | None = None) -> float | None:
-    """The relative difference that such an interval would have told from none with a power of 80%.
+    """The relative difference that such an interval detects with a power of 80%.
 
-    exp((t_{1-alpha/2} + t_{0.8}) * standard error) - 1; the standard error is read back from the interval, which has
-    so many `degrees` of freedom: by default those of a paired one, the replicates less one.
+    exp((t_{1-alpha/2} + t_{0.8}) * standard error) - 1. The standard error is derived from the interval, which has
+    `degrees` of freedom; the default is that of a paired interval, replicates - 1.
     """
     if estimate.low is None or estimate.high is None:
         return None
@@ -138,12 +137,12 @@ def detectable_difference(estimate: Estimate, degrees: float | None = None) -> f
 
 
 def ratio_of(log: float) -> float:
-    """exp, to nine digits."""
+    """exp, rounded to nine digits."""
     return ratio_digits(math.exp(max(-MAX_LOG, min(log, MAX_LOG))))
 
 
 def ratio_digits(value: float) -> float:
-    """Nine digits: the last bits of log and exp differ between processors, and a verdict must not."""
+    """Rounds to nine digits: the last bits of log and exp differ between processors, but a verdict must not."""
     return float(f"{value:.9g}")
 
 
@@ -154,5 +153,5 @@ def _estimate(point: float, half: float, confidence: float, count: int, p_value:
 
 
 def _rounding(values: Array) -> float:
-    """A spread no larger than this is that of floating-point numbers, not of measurements."""
+    """A spread up to this is rounding error, not measurement noise."""
     return 1e-12 * max(1.0, float(np.max(np.abs(values))))

@@ -1,9 +1,9 @@
-"""Many workloads, one verdict.
+"""Multiple testing: many workloads, one verdict.
 
-Where *any* single alarm blocks (regressions, the A/A control), the chance of a false one grows with the number of
-workloads, and Holm's procedure holds it at alpha. Where *all* must pass (the faster gate), the verdict is an
-intersection-union test: a kernel that is not faster on some workload passes only if that very workload errs, which
-happens with probability alpha at most, so that no correction is needed (Berger, Technometrics 24, 1982).
+If *any* single alarm blocks (regressions, the A/A control), the chance of a false alarm grows with the number of
+workloads, and Holm's procedure limits it to alpha. If *all* must pass (the faster gate), the verdict is an
+intersection-union test: a kernel that is not faster on some workload passes only if the test of that workload errs. The
+probability of that is at most alpha; no correction is needed (Berger, Technometrics 24, 1982).
 
 Holm's procedure is our own code because SciPy does not have it, and statsmodels is a large package for ten lines.
 """

@@ -1,4 +1,4 @@
-"""Early stopping at a controlled error rate: how much of alpha each interim analysis may spend.
+"""Early stopping at a controlled error rate: the share of alpha that each interim analysis may spend.
 
 A trial may stop after planned numbers of replicates. Interim analysis k may spend alpha in proportion to the
 replicates that are new to it: alpha_k = alpha (n_k - n_{k-1}) / n_max. The sum is alpha, so by the union bound the
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 
 def spending(alpha: float, interim_replicates: Sequence[int]) -> tuple[float, ...]:
-    """What each interim analysis may spend. Raises ValueError unless the numbers of replicates increase from 1 up."""
+    """The alpha of each interim analysis. Raises ValueError unless the numbers of replicates increase from 1 up."""
     steps = [now - before for before, now in zip((0, *interim_replicates), interim_replicates, strict=False)]
     if not steps or min(steps) < 1:
         raise ValueError(f"interim_replicates are increasing numbers of replicates, not {list(interim_replicates)}")
@@ -21,7 +21,7 @@ def spending(alpha: float, interim_replicates: Sequence[int]) -> tuple[float, ..
 
 
 def alpha_at(alpha: float, interim_replicates: Sequence[int], replicates: int) -> float:
-    """What the interval of a trial that ended with `replicates` may spend; all of alpha where nothing was planned."""
+    """The alpha of the interval of a trial that ended with `replicates`; all of alpha without interim analyses."""
     if not interim_replicates:
         return alpha
     shares = spending(alpha, interim_replicates)

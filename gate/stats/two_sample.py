@@ -1,6 +1,6 @@
-"""Two sets of samples side by side: the statistics that papers ask for.
+"""Compares two sets of samples with the statistics that papers report.
 
-They treat samples as independent, which those of one process are not: gate by `gate.stats.interval`, report these.
+They assume independent samples, but samples of one process are not: decide by `gate.stats.interval` instead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def bootstrap_ci(
     statistic: Callable[..., Any] = np.median,
     method: Literal["percentile", "BCa"] = "percentile",
 ) -> tuple[float, float]:
-    """The bootstrap interval (low, high) of a statistic, in the samples' unit; the same bits for the same seed.
+    """The bootstrap interval (low, high) of a statistic, in the samples' unit; equal bits for equal seeds.
 
     Raises ValueError for fewer than two samples, NaN or infinity, or a confidence outside (0, 1).
     """
@@ -62,7 +62,7 @@ def hedges_g(baseline: ArrayLike, candidate: ArrayLike) -> float:
 
 
 def cliffs_delta(baseline: ArrayLike, candidate: ArrayLike) -> float:
-    """P(candidate > baseline) - P(candidate < baseline), by ranks: -1 where every candidate sample is smaller."""
+    """P(candidate > baseline) - P(candidate < baseline), by ranks; -1 if every candidate sample is smaller."""
     from scipy.stats import rankdata
 
     first, second = validated_samples(baseline), validated_samples(candidate)
@@ -72,7 +72,7 @@ def cliffs_delta(baseline: ArrayLike, candidate: ArrayLike) -> float:
 
 
 def magnitude(delta: float) -> str:
-    """Cliff's delta in a word: negligible, small, medium or large."""
+    """The size of Cliff's delta: negligible, small, medium or large."""
     return next((word for bound, word in MAGNITUDES if abs(delta) < bound), "large")
 
 
@@ -124,7 +124,7 @@ class Distributions(Record):
 
 
 def compare_distributions(baseline: ArrayLike, candidate: ArrayLike, seed: int = SEED) -> Distributions:
-    """Everything above on two sets of positive times, with a sentence that can stand in a paper.
+    """Everything above on two sets of positive times, with a sentence to quote in a paper.
 
     `significant`: the intervals are apart and the permutation test's p is below 0.05. Raises ValueError for samples
     that are empty, not finite or not positive.
@@ -202,5 +202,5 @@ def _hedges_factor(degrees: int) -> float:
 
 
 def _batch(length: int) -> int:
-    """Resamples at a time, so that they take about 32 MB."""
+    """Number of resamples computed at once, which take about 32 MB."""
     return max(1, (4 << 20) // length)

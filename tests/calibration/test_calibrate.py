@@ -125,7 +125,7 @@ def test_what_is_no_archive_is_refused(tmp_path):
         load_recorded(path)
     for content in ("not an archive", ""):
         path.write_text(content)
-        with pytest.raises(BadInputError, match=r"is no \.npz of recorded trials"):
+        with pytest.raises(BadInputError, match=r"is not an \.npz file of recorded trials"):
             load_recorded(path)
 
 
@@ -134,7 +134,7 @@ def test_a_recording_without_a_control_or_with_too_few_replicates_is_refused(tmp
     with pytest.raises(BadInputError, match="no arm has a control"):
         list(calibrate(load_recorded(alone), ReplayDesign(), silent))
     few = recording(tmp_path, arms=np.array(["a", "a_again"]), b1=np.ones((10, 4, 2)))
-    with pytest.raises(BadInputError, match="10 replicates, and the plan draws 20"):
+    with pytest.raises(BadInputError, match="10 replicates, but the plan draws 20"):
         list(calibrate(load_recorded(few), ReplayDesign(), silent))
 
 
