@@ -26,9 +26,9 @@ def command(path: Path) -> int:
             f"{path} contains no verdict; pass the run.json of `kernel-gate run` or `kernel-gate gate`"
         )
     fit, lines = machine_findings(run)
-    told = "\n".join(f"- {line}" for line in (f"{'fit' if fit else 'UNFIT'} to judge", *lines))
-    click.echo(told)
-    append(escape(told))
+    summary = "\n".join(f"- {line}" for line in (f"{'fit' if fit else 'UNFIT'} to judge", *lines))
+    click.echo(summary)
+    append(escape(summary))
     return 0 if fit else EXIT_CODES[Outcome.ENVIRONMENT]
 
 

@@ -2,7 +2,7 @@
 
 If *any* single alarm blocks (regressions, the A/A control), the chance of a false alarm grows with the number of
 workloads, and Holm's procedure limits it to alpha. If *all* must pass (the faster gate), the verdict is an
-intersection-union test: a kernel that is not faster on some workload passes only if the test of that workload errs. The
+intersection-union test: a kernel that is not faster on some workload passes only if that workload's test errs. The
 probability of that is at most alpha; no correction is needed (Berger, Technometrics 24, 1982).
 
 Holm's procedure is our own code because SciPy does not have it, and statsmodels is a large package for ten lines.
