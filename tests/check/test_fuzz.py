@@ -143,7 +143,7 @@ def test_what_is_no_failure_is_refused(text, tmp_path):
 
 
 def test_a_missing_failure_is_refused_with_what_to_do(tmp_path):
-    with pytest.raises(BadInputError, match="name the fuzz-failure"):
+    with pytest.raises(BadInputError, match="choose the fuzz-failure"):
         load_failure(tmp_path / "nothing.json")
 
 

@@ -206,7 +206,7 @@ def test_the_picture_is_written_where_asked(tmp_path):
     path = tmp_path / "plots" / "roofline.svg"
     assert save(measurement(*BOTH), path, "svg")
     assert path.read_bytes().startswith(b"<?xml")
-    with pytest.raises(UnwritableOutputError, match="choose an output path"):
+    with pytest.raises(UnwritableOutputError, match="choose a writable output path"):
         save(measurement(*BOTH), tmp_path, "svg")
 
 
