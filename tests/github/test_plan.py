@@ -349,7 +349,7 @@ def test_a_candidate_is_measured_on_every_kind_of_runner_that_can_run_it(plan, r
 
 @pytest.mark.parametrize("change", [{"labels": ()}, {"name": "a b"}, {"labels": ("x\ny",)}])
 def test_a_runner_is_made_of_words(change):
-    with pytest.raises(ValueError, match="a runner has"):
+    with pytest.raises(ValueError, match="a runner needs"):
         replace(Runner("l4", ("self-hosted",)), **change)
 
 

@@ -48,7 +48,7 @@ def test_a_candidate_that_needs_no_package_is_left_as_it_is():
 
 def test_a_backend_that_is_typed_goes_before_a_candidate_in_the_environment(kernel_gate, monkeypatch, no_cuda_tools):
     monkeypatch.setenv("IMPL", "honest")
-    assert "no ncu" in kernel_gate("profile", "--backend", "flash").complaint
+    assert "ncu is not installed" in kernel_gate("profile", "--backend", "flash").complaint
 
 
 def test_a_backend_that_is_none_is_refused_before_a_profiler_is_looked_for(kernel_gate, no_cuda_tools):
