@@ -35,8 +35,9 @@ class ClockLock:
         if self.sm_clock_mhz is None:
             self.sm_clock_mhz = nvml.sustained_clock_mhz(self.index)
         self._former = {number: signal.getsignal(number) or signal.SIG_DFL for number in ENDING_SIGNALS}
-        for number in ENDING_SIGNALS:
-            signal.signal(number, self._on_signal)
+        for number, former in self._former.items():
+            if former is not signal.SIG_IGN:  # nohup ignores SIGHUP: the process lives on, with its clocks locked
+                signal.signal(number, self._on_signal)
         try:
             nvml.lock_clocks(self.index, self.sm_clock_mhz)
         except BaseException:

@@ -210,11 +210,20 @@ def test_interrupting_is_still_an_interrupt(gpu, root, handlers):
     assert gpu.gpus[0].locked_mhz is None
 
 
+def test_a_signal_that_is_ignored_as_under_nohup_leaves_the_clocks_locked(gpu, root, handlers):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with ClockLock(0):
+        signal.raise_signal(signal.SIGHUP)
+        assert gpu.gpus[0].locked_mhz is not None
+    assert gpu.gpus[0].locked_mhz is None
+
+
 TERMINATED = """
 import os, signal, sys
 from gate.machine.clock_lock import ClockLock
 from tests.support.nvml_fake import FakeGpu, FakeNvml
 os.geteuid = lambda: 0
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
 sys.modules["pynvml"] = nvml = FakeNvml(FakeGpu())
 unlock = nvml.nvmlDeviceResetGpuLockedClocks
 nvml.nvmlDeviceResetGpuLockedClocks = lambda gpu: (print("given back", flush=True), unlock(gpu))
