@@ -676,7 +676,7 @@ RECORDED = Path(__file__).parents[2] / "baselines" / "nvidia-h200" / "candidates
 def test_what_was_recorded_on_a_gpu_lacks_nothing_that_the_verdict_rests_on(path):
     verdict = judge(load_evidence(path), Policy()).verdict
     assert [each for each in verdict.gates if each.outcome is UNSURE] == []
-    passes = path.stem in ("triton_flash", "cublas_math")
+    passes = path.stem in ("triton_flash", "cublas_math", "wgmma_best", "wgmma_flash")
     assert verdict.outcome is (Outcome.PASS if passes else Outcome.REJECTED)
 
 
