@@ -40,7 +40,7 @@ and refuses a file that contradicts them. A file of schema version 1 is refused 
 
 def page() -> str:
     """The whole of docs/cli.md."""
-    group = click.Context(kernel_gate, info_name="kernel-gate")
+    group = click.Context(kernel_gate, info_name="kernel-gate", **kernel_gate.context_settings)
     return "\n".join([INTRODUCTION, *(_section(group, name) for name in COMMANDS)])
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import site
 import subprocess
@@ -139,10 +140,14 @@ def _install(folder: Path, arguments: Sequence[str]) -> None:
 
 
 def _run(folder: Path, command: Sequence[str]) -> None:
-    """What it starts keeps our lock, if we hold one: it may live longer than we do."""
+    """What it starts keeps our lock, if we hold one: it may live longer than we do.
+
+    Packages on a PYTHONPATH would count as installed, and the command that runs later does not see them.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", close_fds=False,
-        check=False,
+        env=environment, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise UnmadeError(f"cannot make the environment {folder}: {explain(done.stdout)}")

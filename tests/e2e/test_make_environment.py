@@ -93,6 +93,16 @@ def test_with_a_driver_torch_is_what_the_index_has(maker, monkeypatch, tmp_path)
     assert installed(tmp_path / "made") == {"torch=2.14.0", "click=8.9"}
 
 
+def test_a_package_on_the_pythonpath_does_not_count_as_installed(maker, monkeypatch, tmp_path):
+    index(tmp_path / "configured", click="8.9")
+    elsewhere = tmp_path / "elsewhere"
+    with zipfile.ZipFile(tmp_path / "configured" / "click" / wheel(tmp_path, "click", "8.9")) as archive:
+        archive.extractall(elsewhere)
+    monkeypatch.setenv("PYTHONPATH", str(elsewhere))
+    maker.make(tmp_path / "made", ["click"], torch=False, pip=False)
+    assert "click=8.9" in installed(tmp_path / "made")
+
+
 def test_what_measures_nothing_gets_no_torch_and_what_is_pinned(maker, tmp_path):
     index(tmp_path / "configured", click="8.9")
     (tmp_path / "pins").write_text("click==8.9\n")

@@ -15,7 +15,7 @@ def test_the_page_is_what_the_commands_say_now():
 def test_every_command_has_a_section_with_its_help_option():
     sections = {part.partition("\n")[0]: part for part in PAGE.split("\n## ")[1:]}
     assert list(sections) == list(COMMANDS)
-    assert all("| `--help` |" in section for section in sections.values())
+    assert all("| `-h, --help` |" in section for section in sections.values())
 
 
 def test_a_bar_between_choices_does_not_split_a_cell():
