@@ -98,7 +98,7 @@ def test_an_advisory_run_ends_with_0_whatever_the_verdict(tmp_path):
     done = kernel_gate("run", *arguments, "--advisory", "--out", tmp_path / "out", cwd=tmp_path)
     assert done.returncode == 0
     assert code_of(done.stdout) == 1
-    assert "exit code 1 of the verdict is reported as 0" in done.stdout
+    assert "advisory: exits with 0; the verdict's exit code is 1" in done.stdout
     assert load_evidence(tmp_path / "out" / "run.json").verdict.outcome is Outcome.REJECTED
 
 
