@@ -186,7 +186,7 @@ def test_a_pass_does_not_stay_on_show_for_a_commit_that_is_not_measured(origin, 
     body, marker = comment(github)
     assert done.results == NOT_LET_THROUGH
     assert "NO VERDICT" in body.splitlines()[0]
-    assert "has no [bench]" in body
+    assert "does not contain [bench]" in body
     assert (marker.sha, marker.outcome) == (origin.head, Outcome.ENVIRONMENT)
 
 
@@ -256,7 +256,7 @@ def test_a_pull_request_cannot_bring_its_own_judge_policy_or_actions(origin, git
     actrun.run(origin, github, "pull_request", pull_request(origin, github), tmp_path)
     body, marker = comment(github)
     assert marker.outcome is Outcome.REJECTED
-    assert "1,2,64,32 float32, correct:" in body.splitlines()[0]
+    assert "1,2,64,32 float32, correctness:" in body.splitlines()[0]
 
 
 @pytest.mark.slow
